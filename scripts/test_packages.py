@@ -1,0 +1,178 @@
+"""Tests each package as its users get it: a wheel, built through its sdist, in an environment of its own.
+
+    python scripts/test_packages.py [PACKAGE ...] [--keep FOLDER] [--import-only]
+
+A workspace hides three faults: uv ignores version bounds between members, other members' dependencies leak into a
+package's tests, and a file that the wheel lacks is still found in the checkout. So for each package this script
+  1. builds sdist -> wheel and compares the wheel's files with the source tree,
+  2. installs it with only what it declares (siblings as wheels too) and imports every module,
+  3. adds the package's `test` dependency group and runs its own tests from a copy, far from the checkout.
+Needs uv (and cargo for lm-tokenizer). Exit 0 when every package passed, else 1 with the failures named.
+"""
+
+import argparse
+import os
+import shutil
+import subprocess
+import sys
+import tempfile
+import tomllib
+import zipfile
+from collections.abc import Sequence
+from pathlib import Path
+from typing import Any
+
+ROOT = Path(__file__).resolve().parent.parent
+COPIED_FOR_TESTS = ("tests", "docs", "examples", "benchmarks", "README.md", "CHANGELOG.md", "pyproject.toml")
+
+IMPORT_EVERY_MODULE = """
+import importlib, pkgutil, sys
+package, *optional = sys.argv[1:]
+module = importlib.import_module(package)
+for found in pkgutil.walk_packages(module.__path__, package + "."):
+    if found.name.endswith("__main__"):
+        continue
+    try:
+        importlib.import_module(found.name)
+    except ModuleNotFoundError as error:
+        if (error.name or "").split(".")[0] not in optional:
+            raise SystemExit(f"{found.name} imports {error.name!r}, which {package} does not declare")
+"""
+
+
+class PackageFailure(Exception):
+    """One package did not pass; the text says at which step."""
+
+
+def read_toml(path: Path) -> dict[str, Any]:
+    with path.open("rb") as file:
+        return tomllib.load(file)
+
+
+def run(step: str, command: Sequence[str | Path], **options: Any) -> None:
+    print(f"  {step}", flush=True)
+    done = subprocess.run([str(part) for part in command], check=False, **options)
+    if done.returncode != 0:
+        raise PackageFailure(f"{step}: exit {done.returncode}")
+
+
+def exclude_newer() -> list[str]:
+    """The workspace's pin, so that the isolated environments hold the versions that were developed against."""
+    return ["--exclude-newer", read_toml(ROOT / "pyproject.toml")["tool"]["uv"]["exclude-newer"]]
+
+
+def siblings_of(package: str) -> list[str]:
+    return list(read_toml(ROOT / "workspace.toml")["packages"][package]["may_import"])
+
+
+def build(package: str, wheels: Path) -> Path:
+    """sdist, then the wheel from that sdist (uv's default order)."""
+    out = wheels / package
+    run(
+        f"build {package}",
+        ["uv", "build", "--quiet", "--out-dir", out, *exclude_newer(), ROOT / "packages" / package],
+    )
+    (wheel,) = out.glob("*.whl")
+    return wheel
+
+
+def check_contents(package: str, wheel: Path) -> None:
+    module = package.replace("-", "_")
+    source = ROOT / "packages" / package / "src"
+    inside = {name for name in zipfile.ZipFile(wheel).namelist() if name.startswith(f"{module}/")}
+    wanted = {
+        path.relative_to(source).as_posix()
+        for path in (source / module).rglob("*")
+        if path.is_file() and "__pycache__" not in path.parts and path.suffix not in {".so", ".pyd", ".pyc"}
+    }
+    if missing := sorted(wanted - inside):
+        raise PackageFailure(f"the wheel lacks {', '.join(missing)}")
+    if foreign := sorted(name for name in inside - wanted if "_rust." not in name):
+        raise PackageFailure(f"the wheel holds files that the source does not: {', '.join(foreign)}")
+
+
+def test(package: str, built: dict[str, Path], folder: Path, *, import_only: bool) -> None:
+    project = read_toml(ROOT / "packages" / package / "pyproject.toml")
+    environment = folder / f"{package}-env"
+    python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
+    install = ["uv", "pip", "install", "--quiet", "--python", python, *exclude_newer()]
+    run(
+        "fresh environment",
+        ["uv", "venv", "--quiet", "--clear", "--python", sys.executable, environment],
+        cwd=folder,
+    )
+    run(
+        "install what it declares",
+        [*install, built[package], *(built[name] for name in siblings_of(package))],
+        cwd=folder,
+    )
+    # An import that only an extra provides may fail here; one that nothing declares may not.
+    extras = project["project"].get("optional-dependencies", {}).values()
+    optional = [
+        line.split(">")[0].split("[")[0].split("=")[0].strip().replace("-", "_")
+        for extra in extras
+        for line in extra
+    ]
+    run(
+        "import every module",
+        [python, "-c", IMPORT_EVERY_MODULE, package.replace("-", "_"), *optional],
+        cwd=folder,
+    )
+    if import_only:
+        return
+    run("install its test group", [*install, *project["dependency-groups"]["test"]], cwd=folder)
+    copy = folder / f"{package}-copy"
+    copy.mkdir()
+    for name in COPIED_FOR_TESTS:
+        path = ROOT / "packages" / package / name
+        if path.is_dir():
+            shutil.copytree(path, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
+        else:
+            shutil.copy2(path, copy / name)
+    outside = {key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "VIRTUAL_ENV"}}
+    run(
+        "its tests, from a copy",
+        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        cwd=copy,
+        env=outside,
+    )
+
+
+def main() -> int:
+    packages = list(read_toml(ROOT / "workspace.toml")["packages"])
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("packages", nargs="*", metavar="PACKAGE", help=f"default: {' '.join(packages)}")
+    parser.add_argument(
+        "--keep", type=Path, metavar="FOLDER", help="build in FOLDER and leave it, for a closer look"
+    )
+    parser.add_argument(
+        "--import-only", action="store_true", help="stop after the imports: install and bounds, no tests"
+    )
+    arguments = parser.parse_args()
+    if unknown := sorted(set(arguments.packages) - set(packages)):
+        parser.error(f"no package named {', '.join(unknown)}; there are {', '.join(packages)}")
+    if shutil.which("uv") is None:
+        parser.error("uv is needed to build and install the packages; it is not on the PATH")
+    wanted = arguments.packages or packages
+    failures: dict[str, str] = {}
+    with tempfile.TemporaryDirectory(prefix="lm-packages-") as temporary:
+        folder = arguments.keep or Path(temporary)
+        folder.mkdir(parents=True, exist_ok=True)
+        built: dict[str, Path] = {}
+        for package in wanted:
+            print(package, flush=True)
+            try:
+                for name in [package, *siblings_of(package)]:
+                    if name not in built:
+                        built[name] = build(name, folder / "wheels")
+                check_contents(package, built[package])
+                test(package, built, folder, import_only=arguments.import_only)
+            except PackageFailure as failure:
+                failures[package] = str(failure)
+    for package in wanted:
+        print(f"{package}: {failures.get(package, 'passed')}")
+    return 1 if failures else 0
+
+
+if __name__ == "__main__":
+    raise SystemExit(main())

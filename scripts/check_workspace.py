@@ -1,10 +1,12 @@
 """Proves the tree against `workspace.toml`: layout, import arrows, versions, formats, tests' marks.
 
-    python scripts/check_workspace.py            # exit 0 and one line, or exit 1 and one line a problem
+    python scripts/check_workspace.py                          # exit 0 and one line, or exit 1 and one line a problem
+    python scripts/check_workspace.py --tag lm-core-v0.1.0     # also: the tag names a package and its present version
 
 Standard library only, so that it runs before anything is installed.
 """
 
+import argparse
 import ast
 import re
 import subprocess
@@ -120,7 +122,8 @@ def package_version(root: Path, package: str) -> str:
 def check_versions(root: Path, facts: dict[str, Any]) -> Iterator[str]:
     for package in facts["packages"]:
         version = package_version(root, package)
-        changelog = (root / "packages" / package / facts["release"]["changelog"]).read_text(encoding="utf-8")
+        path = root / "packages" / package / facts["release"]["changelog"]
+        changelog = path.read_text(encoding="utf-8") if path.exists() else ""
         heading = re.search(r"^## \[?(\d+\.\d+\.\d+)", changelog, re.MULTILINE)
         if heading is None or heading[1] != version:
             found = heading[1] if heading else "no version heading"
@@ -170,6 +173,13 @@ def check_marks(root: Path, facts: dict[str, Any]) -> Iterator[str]:
             yield f"{where.relative_to(root) / 'pyproject.toml'}: pytest marks differ from workspace.toml"
 
 
+def check_tag(root: Path, facts: dict[str, Any], tag: str) -> Iterator[str]:
+    pattern: str = facts["release"]["tag"]
+    wanted = [pattern.format(package=name, version=package_version(root, name)) for name in facts["packages"]]
+    if tag not in wanted:
+        yield f"tag {tag}: the tags that fit the tree are {', '.join(wanted)}"
+
+
 def problems(root: Path = ROOT) -> list[str]:
     facts = read_toml(root / "workspace.toml")
     files = tracked_files(root)
@@ -183,7 +193,12 @@ def problems(root: Path = ROOT) -> list[str]:
 
 
 def main() -> int:
+    parser = argparse.ArgumentParser(description=__doc__.splitlines()[0])
+    parser.add_argument("--tag", help="a release tag to check against the tree as well")
+    tag = parser.parse_args().tag
     found = problems()
+    if tag is not None:
+        found += check_tag(ROOT, read_toml(ROOT / "workspace.toml"), tag)
     for line in found:
         print(line, file=sys.stderr)
     if not found:

@@ -95,7 +95,7 @@ def test(package: str, built: dict[str, Path], folder: Path, *, import_only: boo
     project = read_toml(ROOT / "packages" / package / "pyproject.toml")
     environment = folder / f"{package}-env"
     python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
-    install = ["uv", "pip", "install", "--quiet", "--python", python, *exclude_newer()]
+    install: list[str | Path] = ["uv", "pip", "install", "--quiet", "--python", python, *exclude_newer()]
     run(
         "fresh environment",
         ["uv", "venv", "--quiet", "--clear", "--python", sys.executable, environment],

@@ -101,8 +101,15 @@ def test_a_format_version_that_the_code_does_not_have_is_named(copy):
 
 def test_a_missing_changelog_is_named(copy):
     (copy / "packages/lm-generate/CHANGELOG.md").rename(copy / "packages/lm-generate/NEWS.md")
-    with pytest.raises(FileNotFoundError):
-        check_workspace.problems(copy)
+    assert "packages/lm-generate/CHANGELOG.md: missing or empty" in found(copy)
+
+
+def test_a_release_tag_must_name_a_package_at_its_present_version():
+    facts = check_workspace.read_toml(ROOT / "workspace.toml")
+    version = check_workspace.package_version(ROOT, "lm-tokenizer")
+    assert list(check_workspace.check_tag(ROOT, facts, f"lm-tokenizer-v{version}")) == []
+    (problem,) = check_workspace.check_tag(ROOT, facts, "lm-tokenizer-v99.0.0")
+    assert f"the tags that fit the tree are lm-tokenizer-v{version}" in problem
 
 
 def test_pyo3_may_not_enter_the_pure_crate(copy):

@@ -1,1 +1,14 @@
-//! Byte-level BPE.
+//! Byte-level BPE: trainer, encoder, decoder and file formats, with no Python in it.
+
+#![forbid(unsafe_code)]
+
+mod error;
+mod hash;
+mod merge_table;
+mod pretokenize;
+mod token_table;
+mod vocab;
+
+pub use error::Error;
+pub use pretokenize::Pattern;
+pub use vocab::{MAX_ID, Merge, Model, Normalization, Vocabulary};

@@ -1,0 +1,88 @@
+//! Text to pretokens: slices that, joined, give the text back and that no token ever crosses.
+//!
+//! Each pattern is published as a regular expression; here each is a scanner written by hand, exact on all of
+//! Unicode. Bytes that are not part of a valid UTF-8 character each act as one character that is neither letter,
+//! number nor space (as `surrogateescape` has it in Python), so every byte string can be cut.
+
+use crate::Error;
+
+/// A published pre-tokenization pattern.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Pattern {
+    /// GPT-2, GPT-3 and most byte-level models since.
+    Gpt2,
+    /// GPT-2's, after each digit is cut off alone (SmolLM, StarCoder: `Digits` then `ByteLevel`).
+    Gpt2Digits,
+    /// GPT-3.5 and GPT-4, as tiktoken spells it.
+    Cl100k,
+    /// GPT-4o, as tiktoken spells it.
+    O200k,
+    /// Llama 3: cl100k's older spelling (a trailing run of white space is cut after its last line end).
+    Llama3,
+    /// Qwen 2, 2.5 and 3: Llama 3's with single digits.
+    Qwen2,
+}
+
+const GPT2: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+";
+const GPT2_DIGITS: &str = r"'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?=\p{N})|\s+(?!\S)|\s+";
+const CL100K: &str = r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?+\p{L}++|\p{N}{1,3}+| ?[^\s\p{L}\p{N}]++[\r\n]*+|\s++$|\s*[\r\n]|\s+(?!\S)|\s";
+const O200K: &str = r"[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]*[\p{Ll}\p{Lm}\p{Lo}\p{M}]+(?i:'s|'t|'re|'ve|'m|'ll|'d)?|[^\r\n\p{L}\p{N}]?[\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]+[\p{Ll}\p{Lm}\p{Lo}\p{M}]*(?i:'s|'t|'re|'ve|'m|'ll|'d)?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const LLAMA3: &str = r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+const QWEN2: &str =
+    r"(?i:'s|'t|'re|'ve|'m|'ll|'d)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+[\r\n]*|\s*[\r\n]+|\s+(?!\S)|\s+";
+
+/// Other published spellings that cut every text alike.
+const SPELLINGS: [(&str, Pattern); 3] = [
+    (r"'(?:[sdmt]|ll|ve|re)| ?\p{L}++| ?\p{N}++| ?[^\s\p{L}\p{N}]++|\s++$|\s+(?!\S)|\s", Pattern::Gpt2),
+    (r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", Pattern::Gpt2),
+    (r"'s|'t|'re|'ve|'m|'ll|'d| ?[\p{L}]+| ?[\p{N}]+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+", Pattern::Gpt2),
+];
+
+impl Pattern {
+    /// Every pattern, in the order of their names' list.
+    pub const ALL: [Self; 6] = [Self::Gpt2, Self::Gpt2Digits, Self::Cl100k, Self::O200k, Self::Llama3, Self::Qwen2];
+
+    /// The short name: `gpt2`, `gpt2-digits`, `cl100k`, `o200k`, `llama3`, `qwen2`.
+    pub fn name(self) -> &'static str {
+        match self {
+            Self::Gpt2 => "gpt2",
+            Self::Gpt2Digits => "gpt2-digits",
+            Self::Cl100k => "cl100k",
+            Self::O200k => "o200k",
+            Self::Llama3 => "llama3",
+            Self::Qwen2 => "qwen2",
+        }
+    }
+
+    /// The names of all patterns, joined by `, `.
+    pub fn names() -> String {
+        Self::ALL.map(Self::name).join(", ")
+    }
+
+    /// The pattern of that name.
+    pub fn from_name(name: &str) -> Result<Self, Error> {
+        Self::ALL
+            .into_iter()
+            .find(|pattern| pattern.name() == name)
+            .ok_or_else(|| Error::UnknownPattern { name: name.to_string() })
+    }
+
+    /// The regular expression that defines the pattern, as its makers published it
+    /// (`gpt2-digits` has two steps there; this one expression is equal to them).
+    pub fn regex(self) -> &'static str {
+        match self {
+            Self::Gpt2 => GPT2,
+            Self::Gpt2Digits => GPT2_DIGITS,
+            Self::Cl100k => CL100K,
+            Self::O200k => O200K,
+            Self::Llama3 => LLAMA3,
+            Self::Qwen2 => QWEN2,
+        }
+    }
+
+    /// The pattern that a regular expression found in a tokenizer file stands for; `None` if it is none of ours.
+    pub fn from_regex(regex: &str) -> Option<Self> {
+        let published = Self::ALL.into_iter().map(|pattern| (pattern.regex(), pattern));
+        published.chain(SPELLINGS).find(|&(spelling, _)| spelling == regex).map(|(_, pattern)| pattern)
+    }
+}

@@ -1,0 +1,111 @@
+"""Attention: the formula, and the layer with grouped key/value heads, rotary positions and a cache."""
+
+import math
+
+import torch
+from jaxtyping import Bool, Float
+from torch import Tensor, nn
+
+from lm_core.activation import softmax
+from lm_core.config import ModelConfig
+from lm_core.kv_cache import KVCache
+from lm_core.linear import Linear
+from lm_core.norm import RMSNorm
+from lm_core.rope import RotaryEmbedding
+
+
+def attend(
+    q: Float[Tensor, "... queries d_head"],
+    k: Float[Tensor, "... keys d_head"],
+    v: Float[Tensor, "... keys d_value"],
+    mask: Bool[Tensor, "... queries keys"] | None = None,
+) -> Float[Tensor, "... queries d_value"]:
+    """softmax(q k^T / sqrt(d_head)) v; where `mask` is False the query may not look at that key.
+
+    A query that may look at no key gives zeros. Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, eq. 1.
+    """
+    scores = q @ k.transpose(-2, -1) / math.sqrt(q.shape[-1])  # (..., queries, keys)
+    if mask is not None:
+        scores = scores.masked_fill(~mask, -math.inf)
+    return softmax(scores, dim=-1) @ v
+
+
+def causal_mask(queries: int, keys: int, device: torch.device | None = None) -> Bool[Tensor, "queries keys"]:
+    """True where query i, the (keys - queries + i)-th token of the sequence, may look: at itself and all before it."""
+    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+
+
+class Attention(nn.Module):
+    """Causal self-attention: project to q, k, v; normalise and rotate q and k; attend; project back.
+
+    Query head h uses key/value head h // (n_heads / n_kv_heads) (grouped queries: Ainslie et al. 2023,
+    https://arxiv.org/abs/2305.13245). `qk_norm` is RMSNorm over each head (Qwen3; Henry et al. 2020,
+    https://arxiv.org/abs/2010.04245). `layer` is this layer's place in a KVCache.
+    """
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        layer: int = 0,
+        rotary: RotaryEmbedding | None = None,
+        *,
+        fast: bool = True,
+    ) -> None:
+        super().__init__()
+        self.layer = layer
+        self.fast = fast
+        self.n_heads = config.n_heads
+        self.n_kv_heads = config.n_kv_heads
+        self.d_head = config.d_head
+        qkv_bias = config.bias or config.qkv_bias
+        self.q = Linear(config.d_model, config.n_heads * config.d_head, qkv_bias)
+        self.k = Linear(config.d_model, config.n_kv_heads * config.d_head, qkv_bias)
+        self.v = Linear(config.d_model, config.n_kv_heads * config.d_head, qkv_bias)
+        self.o = Linear(config.n_heads * config.d_head, config.d_model, config.bias)
+        self.q_norm = RMSNorm(config.d_head, config.norm_eps, fast=fast) if config.qk_norm else None
+        self.k_norm = RMSNorm(config.d_head, config.norm_eps, fast=fast) if config.qk_norm else None
+        if rotary is None and config.position == "rope":
+            rotary = RotaryEmbedding(config.d_head, config.context, config.rope_theta, config.rope_scaling)
+        self.rotary = rotary
+
+    def forward(
+        self, x: Float[Tensor, "batch length d_model"], cache: KVCache | None = None
+    ) -> Float[Tensor, "batch length d_model"]:
+        batch, length, _ = x.shape
+        q = self.q(x).view(batch, length, self.n_heads, self.d_head)
+        k = self.k(x).view(batch, length, self.n_kv_heads, self.d_head)
+        v = self.v(x).view(batch, length, self.n_kv_heads, self.d_head).transpose(1, 2)
+        if self.q_norm is not None and self.k_norm is not None:
+            q, k = self.q_norm(q), self.k_norm(k)
+        q, k = q.transpose(1, 2), k.transpose(1, 2)  # (batch, heads, length, d_head)
+        if self.rotary is not None:
+            start = 0 if cache is None else cache.length
+            q, k = self.rotary(q, start), self.rotary(k, start)
+        if cache is not None:
+            k, v = cache.append(self.layer, k, v)
+        out = self._fused(q, k, v) if self.fast else self._plain(q, k, v)
+        y: Tensor = self.o(out.transpose(1, 2).reshape(batch, length, self.n_heads * self.d_head))
+        return y
+
+    def _plain(
+        self,
+        q: Float[Tensor, "batch n_heads queries d_head"],
+        k: Float[Tensor, "batch n_kv_heads keys d_head"],
+        v: Float[Tensor, "batch n_kv_heads keys d_head"],
+    ) -> Float[Tensor, "batch n_heads queries d_head"]:
+        groups = self.n_heads // self.n_kv_heads
+        k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+        return attend(q, k, v, causal_mask(q.shape[2], k.shape[2], q.device))
+
+    def _fused(
+        self,
+        q: Float[Tensor, "batch n_heads queries d_head"],
+        k: Float[Tensor, "batch n_kv_heads keys d_head"],
+        v: Float[Tensor, "batch n_kv_heads keys d_head"],
+    ) -> Float[Tensor, "batch n_heads queries d_head"]:
+        queries, keys = q.shape[2], k.shape[2]
+        whole = queries == keys  # nothing cached before: torch's own causal mask fits
+        mask = None if whole or queries == 1 else causal_mask(queries, keys, q.device)
+        return nn.functional.scaled_dot_product_attention(
+            q, k, v, mask, is_causal=whole and queries > 1, enable_gqa=self.n_heads != self.n_kv_heads
+        )

@@ -1,0 +1,35 @@
+"""The token embedding: row `id` of a table."""
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lm_core.errors import ShapeError
+from lm_core.init import EMBEDDING_STD
+
+
+class Embedding(nn.Module):
+    """y[...] = W[ids[...]], with W of shape (vocab_size, d_model), normal with standard deviation 0.5 at the start.
+
+    Raises ShapeError for ids outside 0..vocab_size-1 on a CPU. On a GPU that check would make the host wait for the
+    device at every step, so there torch's own device assert is what stops.
+    """
+
+    def __init__(self, vocab_size: int, d_model: int) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(vocab_size, d_model))
+        nn.init.normal_(self.weight, std=EMBEDDING_STD)
+
+    def forward(self, ids: Int[Tensor, "..."]) -> Float[Tensor, "... d_model"]:
+        check_ids(ids, self.weight.shape[0], "token id")
+        return self.weight.index_select(0, ids.reshape(-1)).view(*ids.shape, -1)
+
+
+def check_ids(ids: Int[Tensor, "..."], vocab_size: int, what: str) -> None:
+    """Raises ShapeError, naming the first bad one, unless all ids are in 0..vocab_size-1; looks on a CPU only."""
+    if ids.device.type != "cpu" or torch.compiler.is_compiling() or ids.numel() == 0:
+        return
+    low, high = torch.aminmax(ids)
+    if int(low) < 0 or int(high) >= vocab_size:
+        bad = int(low) if int(low) < 0 else int(high)
+        raise ShapeError(f"{what} {bad} is outside the vocabulary (0..{vocab_size - 1})")

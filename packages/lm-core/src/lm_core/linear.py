@@ -1,0 +1,25 @@
+"""The linear layer: a matrix product, and a bias where asked for."""
+
+import torch
+from jaxtyping import Float
+from torch import Tensor, nn
+
+from lm_core.init import fan_in_normal_
+
+
+class Linear(nn.Module):
+    """y = x W^T + b, with W of shape (d_out, d_in).
+
+    W starts normal with standard deviation 0.7 / sqrt(d_in), from torch's global generator, and b at zero;
+    a `Transformer` draws its weights again from its own seed.
+    """
+
+    def __init__(self, d_in: int, d_out: int, bias: bool = False) -> None:
+        super().__init__()
+        self.weight = nn.Parameter(torch.empty(d_out, d_in))
+        self.bias = nn.Parameter(torch.zeros(d_out)) if bias else None
+        fan_in_normal_(self.weight)
+
+    def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
+        y = x @ self.weight.T
+        return y if self.bias is None else y + self.bias

@@ -1,0 +1,143 @@
+"""The model: ids -> embedding -> blocks -> norm -> head -> logits. Start reading here.
+
+Each block adds to the stream twice, x = x + attention(norm(x)) and x = x + feed_forward(norm(x)); nothing else happens.
+The parts are one file each: embedding, norm, attention (with rope and kv_cache), feed_forward, linear; the weights'
+start is in init, the loss in loss.
+"""
+
+import math
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor, nn
+
+from lm_core.attention import Attention
+from lm_core.config import ModelConfig
+from lm_core.embedding import Embedding
+from lm_core.errors import ShapeError
+from lm_core.feed_forward import MLP, SwiGLU
+from lm_core.init import initialise
+from lm_core.kv_cache import KVCache
+from lm_core.linear import Linear
+from lm_core.memory import require_memory
+from lm_core.norm import LayerNorm, RMSNorm
+from lm_core.rope import RotaryEmbedding
+
+
+class Block(nn.Module):
+    """x + attention(norm(x)), then x + feed_forward(norm(x)): the pre-norm block of GPT-2, Llama and Qwen."""
+
+    def __init__(
+        self,
+        config: ModelConfig,
+        layer: int = 0,
+        rotary: RotaryEmbedding | None = None,
+        *,
+        fast: bool = True,
+    ) -> None:
+        super().__init__()
+        self.attention_norm = make_norm(config, fast)
+        self.attention = Attention(config, layer, rotary, fast=fast)
+        self.feed_forward_norm = make_norm(config, fast)
+        self.feed_forward = make_feed_forward(config, fast)
+
+    def forward(
+        self, x: Float[Tensor, "batch length d_model"], cache: KVCache | None = None
+    ) -> Float[Tensor, "batch length d_model"]:
+        x = x + self.attention(self.attention_norm(x), cache)
+        return x + self.feed_forward(self.feed_forward_norm(x))
+
+
+class Transformer(nn.Module):
+    """A decoder-only language model: `model(ids)` gives, at each position, the logits of the next id.
+
+    The same `seed` gives the same weights, bit for bit, on every device. `fast=False` runs the plain definitions in
+    place of fused kernels and hand-written gradients; the results agree to rounding.
+    Raises ConfigError when the weights would not fit into this machine's memory.
+    """
+
+    def __init__(self, config: ModelConfig, *, seed: int = 0, fast: bool = True) -> None:
+        super().__init__()
+        self.config = config
+        device = torch.get_default_device()
+        require_memory(config, device)
+        with torch.device("meta"):  # allocated below, once and drawn once
+            self.embedding = Embedding(config.vocab_size, config.d_model)
+            if config.position == "learned":
+                self.position_embedding = Embedding(config.context, config.d_model)
+            rotary = make_rotary(config)
+            self.blocks = nn.ModuleList(
+                Block(config, layer, rotary, fast=fast) for layer in range(config.n_layers)
+            )
+            self.norm = make_norm(config, fast)
+            self.head = None if config.tie_embeddings else Linear(config.d_model, config.vocab_size)
+        self.to_empty(device=device)
+        initialise(self, config, seed)
+
+    def forward(
+        self, ids: Int[Tensor, "batch length"], cache: KVCache | None = None
+    ) -> Float[Tensor, "batch length vocab_size"]:
+        """Logits of every position. With a `cache`, `ids` follow the tokens in it and are added to it."""
+        return self.logits(self.hidden(ids, cache))
+
+    def hidden(
+        self, ids: Int[Tensor, "batch length"], cache: KVCache | None = None
+    ) -> Float[Tensor, "batch length d_model"]:
+        """The stream after the last norm: what the head reads."""
+        start = 0 if cache is None else cache.length
+        self._check(ids, start, cache)
+        x = self.embedding(ids)
+        if self.config.position == "learned":
+            x = x + self.position_embedding.weight[start : start + ids.shape[1]]
+        elif self.config.position == "sinusoidal":
+            x = x + sinusoidal_positions(start, ids.shape[1], self.config.d_model, ids.device).to(x.dtype)
+        for block in self.blocks:
+            x = block(x, cache)
+        y: Tensor = self.norm(x)
+        return y
+
+    def logits(self, hidden: Float[Tensor, "... d_model"]) -> Float[Tensor, "... vocab_size"]:
+        """The head alone: one number for each id of the vocabulary."""
+        return hidden @ (self.embedding.weight if self.head is None else self.head.weight).T
+
+    def _check(self, ids: Tensor, start: int, cache: KVCache | None) -> None:
+        if ids.dim() != 2 or ids.shape[1] == 0:
+            raise ShapeError(f"ids must be (batch, length) with at least one token, got {tuple(ids.shape)}")
+        if start + ids.shape[1] > self.config.context:
+            cached = f" after {start} cached" if start else ""
+            raise ShapeError(
+                f"the model's context is {self.config.context} tokens, got {ids.shape[1]}{cached}; give it fewer"
+            )
+        if cache is not None:
+            cache.check_room(*ids.shape)
+
+
+def sinusoidal_positions(
+    start: int, length: int, d_model: int, device: torch.device | None = None
+) -> Float[Tensor, "length d_model"]:
+    """sin(t / 10000^(2i/d_model)) at dimension 2i and cos of the same at 2i + 1, for t = start, start + 1, ...
+
+    Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.5.
+    """
+    positions = torch.arange(start, start + length, dtype=torch.float32, device=device)
+    speeds = torch.exp(torch.arange(0, d_model, 2, device=device) * (-math.log(10_000.0) / d_model))
+    angles = positions[:, None] * speeds
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
+
+
+def make_norm(config: ModelConfig, fast: bool) -> RMSNorm | LayerNorm:
+    if config.norm == "layer":
+        return LayerNorm(config.d_model, config.norm_eps, config.bias, fast=fast)
+    return RMSNorm(config.d_model, config.norm_eps, fast=fast)
+
+
+def make_feed_forward(config: ModelConfig, fast: bool) -> SwiGLU | MLP:
+    if config.activation == "swiglu":
+        return SwiGLU(config.d_model, config.d_ff, config.bias, fast=fast)
+    return MLP(config.d_model, config.d_ff, config.activation, config.bias, fast=fast)
+
+
+def make_rotary(config: ModelConfig) -> RotaryEmbedding | None:
+    if config.position != "rope":
+        return None
+    return RotaryEmbedding(config.d_head, config.context, config.rope_theta, config.rope_scaling)

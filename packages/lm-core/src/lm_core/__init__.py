@@ -8,6 +8,7 @@ from lm_core.feed_forward import MLP, SwiGLU
 from lm_core.kv_cache import KVCache
 from lm_core.linear import Linear
 from lm_core.loss import cross_entropy
+from lm_core.model_folder import load_model, read_config, save_model
 from lm_core.norm import LayerNorm, RMSNorm
 from lm_core.rope import RotaryEmbedding
 from lm_core.rope_scaling import RopeScaling
@@ -29,6 +30,9 @@ __all__ = [
     "Transformer",
     "attend",
     "cross_entropy",
+    "load_model",
+    "read_config",
+    "save_model",
     "silu",
     "softmax",
 ]

@@ -45,10 +45,11 @@ class LayerNorm(nn.Module):
 
     def forward(self, x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
         if self.fast:
-            return nn.functional.layer_norm(x, self.weight.shape, self.weight, self.bias, self.eps)
+            fused: Tensor = nn.functional.layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.eps)
+            return fused
         wide = widen(x)
         centred = wide - wide.mean(-1, keepdim=True)
-        y = centred / torch.sqrt(centred.square().mean(-1, keepdim=True) + self.eps) * self.weight
+        y: Tensor = centred / torch.sqrt(centred.square().mean(-1, keepdim=True) + self.eps) * self.weight
         return (y if self.bias is None else y + self.bias).to(x.dtype)
 
 

@@ -62,7 +62,7 @@ class RotaryEmbedding(nn.Module):
 
     def _apply(self, fn: Callable[[Tensor], Tensor], recurse: bool = True) -> Any:
         """Called by .to(), .cuda(), .bfloat16(), .to_empty(): the tables follow the device, never the dtype."""
-        super()._apply(fn, recurse)
+        super()._apply(fn, recurse)  # type: ignore[no-untyped-call]
         rows, device = self.cos.shape[0], self.cos.device
         self.cos, self.sin = self.angles(torch.arange(rows, device=device))
         return self

@@ -45,7 +45,8 @@ class Block(nn.Module):
         self, x: Float[Tensor, "batch length d_model"], cache: KVCache | None = None
     ) -> Float[Tensor, "batch length d_model"]:
         x = x + self.attention(self.attention_norm(x), cache)
-        return x + self.feed_forward(self.feed_forward_norm(x))
+        y: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
+        return y
 
 
 class Transformer(nn.Module):

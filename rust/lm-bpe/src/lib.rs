@@ -3,6 +3,8 @@
 #![forbid(unsafe_code)]
 
 mod error;
+mod fingerprint;
+pub mod formats;
 mod hash;
 mod merge_table;
 mod pretokenize;
@@ -10,5 +12,6 @@ mod token_table;
 mod vocab;
 
 pub use error::Error;
+pub use fingerprint::fingerprint;
 pub use pretokenize::Pattern;
 pub use vocab::{MAX_ID, Merge, Model, Normalization, Vocabulary};

@@ -1,0 +1,174 @@
+"""Which tokens are in the batch of a step: a pure function of (dataset, context, batch, seed, step).
+
+An epoch cuts the split into windows of `context + 1` tokens, one every `context` tokens (each token but the first is predicted
+once), beginning at an offset that the epoch's key chooses. A keyed permutation orders the windows. Row r of step s
+is sample number `s * batch + r` of the run; its epoch and place follow by division. So a resumed run needs no state but its step,
+and any number of ranks reads the same global batch (`rows`). The order is specified in docs/data-order.md.
+"""
+
+from __future__ import annotations
+
+import functools
+from collections.abc import Iterator
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lm_train.dataset import TokenDataset
+from lm_train.errors import TooFewTokensError
+from lm_train.permutation import Permutation, keyed_below
+
+ORDER_VERSION = 1
+
+
+class Batches:
+    """Training batches. `batch(step)` -> (inputs, targets), int64, (batch, context); targets are the inputs one later.
+
+    windows          windows an epoch, the same number in every epoch
+    steps_per_epoch  windows / batch; a batch may lie across the end of an epoch, nothing is dropped
+    """
+
+    def __init__(
+        self, dataset: TokenDataset, *, context: int, batch: int, seed: int, split: str = "train"
+    ) -> None:
+        if context < 1 or batch < 1:
+            raise ValueError(f"context and batch must be at least 1, got {context} and {batch}")
+        self.dataset, self.context, self.batch_size, self.seed, self.split = (
+            dataset,
+            context,
+            batch,
+            seed,
+            split,
+        )
+        predicted = dataset.tokens(split) - 1
+        if predicted < context:
+            raise TooFewTokensError(_too_few(dataset, split, context))
+        # as many windows as fit behind every offset, so that epochs are of one length
+        self.windows = max(1, (predicted - (context - 1)) // context)
+        self._offsets = min(context, predicted - self.windows * context + 1)
+
+    @property
+    def steps_per_epoch(self) -> float:
+        return self.windows / self.batch_size
+
+    @property
+    def tokens_per_step(self) -> int:
+        return self.batch_size * self.context
+
+    def epoch(self, step: int) -> float:
+        """Epochs finished before `step`."""
+        return step * self.batch_size / self.windows
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """The global batch of a step."""
+        return self.rows(step, 0, self.batch_size)
+
+    def rows(self, step: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Rows start .. stop-1 of `batch(step)`: one rank's or one micro-batch's part of it."""
+        if step < 0 or not 0 <= start <= stop <= self.batch_size:
+            raise ValueError(f"step {step}, rows {start}..{stop} of a batch of {self.batch_size}")
+        ids = np.empty((stop - start, self.context + 1), np.int64)
+        for row, window in enumerate(self.window_starts(step)[start:stop]):
+            ids[row] = self.dataset.read(self.split, window, self.context + 1)
+        return _inputs_and_targets(ids)
+
+    def window_starts(self, step: int) -> list[int]:
+        """Where each row of the batch begins in the split, in tokens."""
+        starts: list[int] = []
+        sample = step * self.batch_size
+        end = sample + self.batch_size
+        while sample < end:
+            epoch, place = divmod(sample, self.windows)
+            count = min(end - sample, self.windows - place)
+            order, offset = self._epoch(epoch)
+            starts += (offset + self.context * order(np.arange(place, place + count))).tolist()
+            sample += count
+        return starts
+
+    @functools.cached_property
+    def _epochs(self) -> dict[int, tuple[Permutation, int]]:
+        return {}
+
+    def _epoch(self, epoch: int) -> tuple[Permutation, int]:
+        known = self._epochs.get(epoch)
+        if known is None:
+            key = ("lm-train order", ORDER_VERSION, self.seed, epoch)
+            known = Permutation(self.windows, *key), keyed_below(self._offsets, *key, "offset")
+            self._epochs.clear()  # the newest suffices: steps come in order
+            self._epochs[epoch] = known
+        return known
+
+
+class ValidationWindows:
+    """Held-out windows in a fixed order: an iterable of (inputs, targets) batches, int64, (<= batch, context).
+
+    Windows follow each other without overlap, so each token but the split's first is predicted once; what is left at the end and
+    fills no window is not predicted. A split shorter than one window is one shorter window. With `windows` given and fewer
+    than there are, that many are taken at even distances, always the same.
+    """
+
+    def __init__(
+        self,
+        dataset: TokenDataset,
+        *,
+        context: int,
+        batch: int,
+        windows: int | None = None,
+        split: str = "valid",
+    ) -> None:
+        predicted = dataset.tokens(split) - 1
+        if predicted < 1:
+            raise TooFewTokensError(
+                f"need at least 2 tokens to predict one, got {predicted + 1} in the {split} split of {dataset.folder}; hold out more text"
+            )
+        self.dataset, self.batch_size, self.split = dataset, batch, split
+        self.context = min(context, predicted)
+        there = predicted // self.context
+        self.windows = there if windows is None else min(windows, there)
+        self._starts = [number * there // self.windows * self.context for number in range(self.windows)]
+
+    @property
+    def tokens(self) -> int:
+        """Tokens that are predicted."""
+        return self.windows * self.context
+
+    def __len__(self) -> int:
+        """Batches."""
+        return -(-self.windows // self.batch_size)
+
+    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+        return (self[number] for number in range(len(self)))
+
+    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+        if not 0 <= number < len(self):
+            raise IndexError(f"batch {number} of {len(self)}")
+        starts = self._starts[number * self.batch_size : (number + 1) * self.batch_size]
+        ids = np.stack(
+            [self.dataset.read(self.split, start, self.context + 1).astype(np.int64) for start in starts]
+        )
+        return _inputs_and_targets(ids)
+
+    @functools.cached_property
+    def text_bytes(self) -> int | None:
+        """UTF-8 bytes of the tokens that are predicted (end-of-text counts none); None when the tokenizer is unknown.
+
+        Bits per byte is then `nats / ln 2 / text_bytes`, with `nats` summed over the same tokens: exact, whatever the tokenizer.
+        """
+        if self.dataset.tokenizer_fingerprint is None:
+            return None
+        lengths = self.dataset.bytes_of_tokens()
+        return sum(int(lengths[targets.numpy()].sum()) for _, targets in self)
+
+
+def _inputs_and_targets(ids: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> tuple[Tensor, Tensor]:
+    tokens = torch.from_numpy(ids)
+    return tokens[:, :-1].contiguous(), tokens[:, 1:].contiguous()
+
+
+def _too_few(dataset: TokenDataset, split: str, context: int) -> str:
+    tokens = dataset.tokens(split)
+    return (
+        f"need at least context + 1 = {context + 1:,} tokens for one window, got {tokens:,} in the {split} split of {dataset.folder}; "
+        f"give more text, or a context of at most {max(tokens - 1, 0):,}"
+    )

@@ -1,1 +1,52 @@
-"""lm_generate."""
+"""Decoding with a KV cache, sampling, streaming and scoring, for models trained here or published elsewhere.
+
+The names below are looked up when they are first used, so that `lm-generate --help` and `lm_generate.runs` do not
+wait seconds for torch.
+"""
+
+from typing import TYPE_CHECKING, Any
+
+if TYPE_CHECKING:
+    from lm_generate.engine import Engine
+    from lm_generate.errors import LmGenerateError
+    from lm_generate.generate import TokenLogprob
+    from lm_generate.load import load
+    from lm_generate.results import Generation, Score, Timings
+    from lm_generate.runs import newest_run
+    from lm_generate.sampling import Sampling
+    from lm_generate.stream import TextStream
+
+__all__ = [
+    "Engine",
+    "Generation",
+    "LmGenerateError",
+    "Sampling",
+    "Score",
+    "TextStream",
+    "Timings",
+    "TokenLogprob",
+    "load",
+    "newest_run",
+]
+__version__ = "0.1.0"
+
+_HOME = {
+    "Engine": "engine",
+    "Generation": "results",
+    "LmGenerateError": "errors",
+    "Sampling": "sampling",
+    "Score": "results",
+    "TextStream": "stream",
+    "Timings": "results",
+    "TokenLogprob": "generate",
+    "load": "load",
+    "newest_run": "runs",
+}
+
+
+def __getattr__(name: str) -> Any:  # PEP 562
+    if name not in _HOME:
+        raise AttributeError(f"module {__name__!r} has no attribute {name!r}")
+    from importlib import import_module
+
+    return vars(import_module(f"{__name__}.{_HOME[name]}"))[name]

@@ -4,6 +4,13 @@
 //! Unicode. Bytes that are not part of a valid UTF-8 character each act as one character that is neither letter,
 //! number nor space (as `surrogateescape` has it in Python), so every byte string can be cut.
 
+mod cl100k;
+mod class;
+mod cut;
+mod gpt2;
+mod o200k;
+mod unicode_runs;
+
 use crate::Error;
 
 /// A published pre-tokenization pattern.
@@ -84,5 +91,49 @@ impl Pattern {
     pub fn from_regex(regex: &str) -> Option<Self> {
         let published = Self::ALL.into_iter().map(|pattern| (pattern.regex(), pattern));
         published.chain(SPELLINGS).find(|&(spelling, _)| spelling == regex).map(|(_, pattern)| pattern)
+    }
+
+    /// Cuts `text` into pretokens. O(text.len()) in all, no memory.
+    ///
+    /// ```
+    /// let pretokens: Vec<&[u8]> = lm_bpe::Pattern::Gpt2.pretokens(b"It's  fine.").collect();
+    /// assert_eq!(pretokens, [&b"It"[..], b"'s", b" ", b" fine", b"."]);
+    /// ```
+    pub fn pretokens(self, text: &[u8]) -> Pretokens<'_> {
+        Pretokens { pattern: self, rest: text }
+    }
+
+    /// Where the pretoken that starts at `start < text.len()` ends.
+    #[inline(always)]
+    fn end(self, text: &[u8], start: usize) -> usize {
+        match self {
+            Self::Gpt2 => gpt2::end::<false>(text, start),
+            Self::Gpt2Digits => gpt2::end::<true>(text, start),
+            Self::Cl100k => cl100k::end::<3, true>(text, start),
+            Self::O200k => o200k::end(text, start),
+            Self::Llama3 => cl100k::end::<3, false>(text, start),
+            Self::Qwen2 => cl100k::end::<1, false>(text, start),
+        }
+    }
+}
+
+/// The pretokens of a text, in order. Made by [`Pattern::pretokens`].
+#[derive(Debug, Clone)]
+pub struct Pretokens<'a> {
+    pattern: Pattern,
+    rest: &'a [u8],
+}
+
+impl<'a> Iterator for Pretokens<'a> {
+    type Item = &'a [u8];
+
+    #[inline(always)]
+    fn next(&mut self) -> Option<&'a [u8]> {
+        if self.rest.is_empty() {
+            return None;
+        }
+        let (pretoken, rest) = self.rest.split_at(self.pattern.end(self.rest, 0));
+        self.rest = rest;
+        Some(pretoken)
     }
 }

@@ -1,0 +1,10 @@
+"""Optimizers from their papers, gradient clipping, and the rules for which parameters get what."""
+
+from lm_core.optim.adafactor import Adafactor
+from lm_core.optim.adamw import AdamW
+from lm_core.optim.clip import clip_grad_norm
+from lm_core.optim.groups import split_parameters, weight_decay_groups
+from lm_core.optim.lion import Lion
+from lm_core.optim.muon import Muon
+
+__all__ = ["Adafactor", "AdamW", "Lion", "Muon", "clip_grad_norm", "split_parameters", "weight_decay_groups"]

@@ -1,0 +1,100 @@
+"""Adafactor: the second moment of a matrix kept as one row and one column.
+
+Shazeer & Stern 2018, Adafactor: Adaptive Learning Rates with Sublinear Memory Cost, https://arxiv.org/abs/1804.04235,
+algorithms 4 and 5.
+"""
+
+from typing import Any
+
+import torch
+from torch import Tensor
+
+from lm_core.errors import ConfigError
+from lm_core.optim.optimizer import GroupOptimizer, Number, Parameters, check_not_negative, gradient
+
+
+class Adafactor(GroupOptimizer):
+    """For step t = 1, 2, ... and gradient G of a parameter X, with RMS(x) = sqrt(mean(x**2)):
+
+        X     <- X - lr * weight_decay * X
+        rho    = min(lr, 1 / sqrt(t));   alpha = max(eps[1], RMS(X before decay)) * rho
+        beta2  = 1 - t**beta2_decay
+        R     <- beta2 * R + (1 - beta2) * mean over the last axis of G**2
+        C     <- beta2 * C + (1 - beta2) * mean over the axis before it of G**2
+        V      = R C / mean(R)                     (vectors keep V itself: V <- beta2 * V + (1 - beta2) * G**2)
+        U      = G / max(sqrt(V), eps[0])
+        X     <- X - alpha * U / max(1, RMS(U) / d)
+
+    Two differences from the paper, the same as torch's, so that results can be compared: lr takes the place of its constant 0.01, and
+    eps[0] is a floor under mean(R) and sqrt(V) instead of a term added to G**2. eps[0]=None is the parameter dtype's machine epsilon.
+
+    State: `R` and `C`, or `V` for vectors and scalars, and `step`. Axes before the last two are a batch. Tensors are
+    updated one after another: doing many at once needs as much memory again as the parameters, which is what Adafactor is
+    chosen to save. Errors: `ConfigError`.
+    """
+
+    def __init__(
+        self,
+        params: Parameters,
+        lr: Number = 1e-2,
+        beta2_decay: Number = -0.8,
+        eps: tuple[Number | None, Number] = (None, 1e-3),
+        d: Number = 1.0,
+        weight_decay: Number = 0.0,
+    ) -> None:
+        super().__init__(
+            params, {"lr": lr, "beta2_decay": beta2_decay, "eps": eps, "d": d, "weight_decay": weight_decay}
+        )
+
+    def check(self, group: dict[str, Any]) -> None:
+        check_not_negative(group, "lr", "weight_decay")
+        if not group["beta2_decay"] <= 0:
+            raise ConfigError(f"beta2_decay must be <= 0, got {group['beta2_decay']}")
+        if not group["d"] >= 1:
+            raise ConfigError(f"d must be >= 1, got {group['d']}")
+        if len(group["eps"]) != 2:
+            raise ConfigError(f"eps must be two numbers, got {group['eps']}")
+        eps1, eps2 = group["eps"]
+        check_not_negative({"eps[0]": eps1 or 0.0, "eps[1]": eps2}, "eps[0]", "eps[1]")
+
+    def new_state(self, parameter: Tensor) -> dict[str, Tensor]:
+        step = torch.zeros((), dtype=torch.int64)
+        if parameter.ndim < 2:
+            return {"step": step, "V": torch.zeros_like(parameter)}
+        rows, columns = parameter[..., :1], parameter[..., :1, :]
+        return {"step": step, "R": torch.zeros_like(rows), "C": torch.zeros_like(columns)}
+
+    def update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
+        for parameter in parameters:
+            self.state[parameter]["step"] += 1
+            adafactor_update(parameter, gradient(parameter), self.state[parameter], group)
+
+
+def adafactor_update(
+    parameter: Tensor, grad: Tensor, state: dict[str, Tensor], group: dict[str, Any]
+) -> None:
+    """One step on one tensor, in place: the definition. Nothing is read back from the device."""
+    step = int(state["step"])
+    lr, new = float(group["lr"]), step ** group["beta2_decay"]  # new = 1 - beta2
+    eps1, eps2 = group["eps"]
+    floor = torch.finfo(parameter.dtype).eps if eps1 is None else eps1
+    alpha = _rms(parameter).clamp_min(eps2) * min(lr, step**-0.5)
+    parameter.mul_(1 - lr * group["weight_decay"])
+    if parameter.ndim < 2:
+        estimate = state["V"].lerp_(grad.square(), new).clone()
+    else:
+        state["R"].lerp_(_mean_square(grad, -1), new)
+        state["C"].lerp_(_mean_square(grad, -2), new)
+        estimate = state["R"] @ state["C"] / state["R"].mean(-2, keepdim=True).clamp_min(floor)
+    change = estimate.clamp_min_(floor * floor).rsqrt_().mul_(grad)
+    parameter.sub_(change.mul_(alpha / (_rms(change) / group["d"]).clamp_min(1.0)))
+
+
+def _rms(x: Tensor) -> Tensor:
+    norm: Tensor = torch.linalg.vector_norm(x)
+    return norm / x.numel() ** 0.5
+
+
+def _mean_square(x: Tensor, axis: int) -> Tensor:
+    mean: Tensor = torch.linalg.vector_norm(x, dim=axis, keepdim=True).square_() / x.shape[axis]
+    return mean

@@ -1,0 +1,129 @@
+import naive_optimizers as naive
+import pytest
+import torch
+from lm_core.errors import ConfigError
+from lm_core.optim import AdamW, pieces
+
+SETTINGS = [
+    {},
+    {"lr": 0.03, "betas": (0.8, 0.9), "eps": 1e-3, "weight_decay": 0.3},
+    {"lr": 0.003, "betas": (0.9, 0.95), "eps": 1e-10, "weight_decay": 0.0},
+    {"lr": 0.01, "betas": (0.0, 0.0)},
+]
+
+
+def parameters(dtype=torch.float32):
+    generator = torch.Generator().manual_seed(0)
+    shapes = [(7, 5), (5,), (), (3, 2, 4)]
+    return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
+
+
+def give_gradients(params, step):
+    generator = torch.Generator().manual_seed(step)
+    for parameter in params:
+        scale = 10.0 ** torch.randint(-6, 2, (), generator=generator).item()
+        parameter.grad = scale * torch.randn(parameter.shape, generator=generator, dtype=parameter.dtype)
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("foreach", [True, False])
+def test_a_hundred_steps_give_what_torch_gives(settings, foreach):
+    ours, theirs = parameters(), parameters()
+    optimizer = AdamW(ours, **settings, foreach=foreach)
+    reference = torch.optim.AdamW(theirs, **settings)
+    for step in range(100):
+        give_gradients(ours, step)
+        give_gradients(theirs, step)
+        optimizer.step()
+        reference.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        assert (mine - other).norm() <= 1e-7 * other.norm()
+
+
+@pytest.mark.parametrize("settings", SETTINGS)
+def test_it_is_the_papers_algorithm(settings):
+    params = parameters(torch.float64)
+    starts, grads = [p.detach().numpy().copy() for p in params], [[] for _ in params]
+    optimizer = AdamW(params, **settings)
+    for step in range(10):
+        give_gradients(params, step)
+        for history, parameter in zip(grads, params, strict=True):
+            history.append(parameter.grad.numpy().copy())
+        optimizer.step()
+    full = {"lr": 1e-3, "betas": (0.9, 0.999), "eps": 1e-8, "weight_decay": 0.01} | settings
+    for parameter, start, history in zip(params, starts, grads, strict=True):
+        expected = torch.as_tensor(naive.adamw(start, history, **full))
+        torch.testing.assert_close(parameter.detach(), expected, rtol=1e-12, atol=1e-12)
+
+
+def test_pieces_of_a_tensor_give_the_same_bits_as_the_whole(monkeypatch):
+    monkeypatch.setattr(pieces, "PIECE_PER_THREAD", 11)
+    cut, whole = parameters(), parameters()
+    a, b = AdamW(cut), AdamW(whole, foreach=False)
+    for step in range(5):
+        give_gradients(cut, step)
+        give_gradients(whole, step)
+        a.step()
+        b.step()
+    for mine, other in zip(cut, whole, strict=True):
+        assert torch.equal(mine, other)
+
+
+def test_the_many_tensor_kernels_give_the_same_as_the_definition():
+    from lm_core.optim.adamw import _Constants, _foreach_update, adamw_update
+
+    constants = _Constants({"lr": 0.01, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}, step=3)
+    one = [[torch.rand(4, 3) for _ in range(3)] for _ in range(4)]
+    many = [[tensor.clone() for tensor in tensors] for tensors in one]
+    for tensors in zip(*one, strict=True):
+        adamw_update(*tensors, constants)
+    _foreach_update(*many, constants)
+    torch.testing.assert_close(many, one, rtol=1e-6, atol=0)
+
+
+def test_a_parameter_whose_memory_is_not_in_order_is_updated_too():
+    transposed, plain = torch.ones(3, 4).t().requires_grad_(), torch.ones(4, 3).requires_grad_()
+    for parameter in (transposed, plain):
+        parameter.grad = torch.arange(12.0).view(4, 3)
+        AdamW([parameter]).step()
+    assert torch.equal(transposed, plain)
+
+
+def test_every_setting_can_differ_between_groups():
+    fast, slow = (torch.ones(3, requires_grad=True) for _ in range(2))
+    optimizer = AdamW([{"params": [fast], "lr": 0.1, "weight_decay": 0.0}, {"params": [slow]}], lr=0.0)
+    fast.grad = slow.grad = torch.ones(3)
+    optimizer.step()
+    torch.testing.assert_close(fast.detach(), torch.full((3,), 0.9))
+    assert torch.equal(slow.detach(), torch.ones(3))
+
+
+@pytest.mark.parametrize(
+    ("settings", "message"),
+    [
+        ({"lr": -1.0}, r"^lr must be a finite number >= 0, got -1\.0$"),
+        ({"lr": float("nan")}, "^lr must be a finite number"),
+        ({"eps": -1e-8}, "^eps must be"),
+        ({"weight_decay": float("inf")}, "^weight_decay must be"),
+        ({"betas": (1.0, 0.9)}, r"^betas\[0\] must be in \[0, 1\), got 1\.0$"),
+        ({"betas": (0.9, -0.1)}, r"^betas\[1\] must be in \[0, 1\)"),
+    ],
+)
+def test_a_setting_out_of_range_is_refused_by_name(settings, message):
+    with pytest.raises(ConfigError, match=message):
+        AdamW(parameters(), **settings)
+    with pytest.raises(ConfigError, match=message):
+        AdamW([{"params": parameters()} | settings])
+
+
+def test_betas_of_a_group_must_be_two():
+    with pytest.raises(ConfigError, match=r"^betas must be two numbers, got \(0\.9,\)$"):
+        AdamW([{"params": parameters(), "betas": (0.9,)}])
+
+
+def test_the_first_step_is_the_sign_of_the_gradient_times_the_learning_rate():
+    x = torch.tensor(1.0, requires_grad=True)
+    optimizer = AdamW([x], lr=0.1, weight_decay=0.0)
+    x.grad = torch.tensor(123.0)
+    optimizer.step()  # m_hat / sqrt(v_hat) is the sign of the first gradient
+    assert x.item() == pytest.approx(0.9)

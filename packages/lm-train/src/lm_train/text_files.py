@@ -29,7 +29,7 @@ Piece = tuple[str, bool]
 SEPARATOR = "<|endoftext|>"
 BLOCK_BYTES = 1 << 20
 PIECE_CHARS = 1 << 18  # long documents are encoded by several threads at once, a piece each
-_CUT = re.compile(r"(?<=[^\W\d_]) (?=[^\W\d_])|(?<=\S\n)(?=[^\W\d_])|(?<=\S\r\n)(?=[^\W\d_])")
+_CUT = re.compile(r"(?<=[^\W\d_]) (?=[^\W\d_])|(?<=\S\n)(?=[^\W\d_])")
 _CUT_WINDOW = 1 << 16
 
 

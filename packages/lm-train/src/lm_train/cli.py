@@ -1,0 +1,293 @@
+"""The command line: `train`, its twin `lm-train`, and `python -m lm_train`.
+
+Exit codes: 0 done, 75 stopped and resumable, 2 the user's input, 1 a fault. torch is imported only once there is something to train.
+Each command parses to an action, a function of the stop signal that gives an exit code; `main` runs it and turns errors into messages.
+"""
+
+from __future__ import annotations
+
+import errno
+import sys
+from collections.abc import Callable, Sequence
+from dataclasses import replace
+from importlib.metadata import version
+from pathlib import Path
+from typing import Annotated, NoReturn
+
+from cyclopts import App, CycloptsError, Group, Parameter
+
+from lm_train.closing import closing_lines, own_command
+from lm_train.config import TrainConfig
+from lm_train.config_file import recipes, to_toml
+from lm_train.errors import LmTrainError
+from lm_train.layers import normalized, sources
+from lm_train.run_errors import NotFiniteError, RunError
+from lm_train.signals import EXIT_STOPPED, Stop, Stopped
+
+EXIT_DONE, EXIT_FAULT, EXIT_USAGE = 0, 1, 2
+Action = Callable[[Stop], int]
+
+_SETTINGS = Group("Settings from files", sort_key=0)
+_EPILOGUE = (
+    "Any option can stand in a file (a dot is a table: [optim] lr = 0.001) or in the environment (--optim.lr: LM_OPTIM_LR). "
+    "A flag goes before the environment, that before files, later files before earlier ones."
+)
+
+app = App(
+    name="train",
+    help="Train a language model. With no argument: on the standard library's source, for a minute.",
+    help_epilogue=_EPILOGUE,
+    version=version("lm-train"),
+    result_action="return_value",
+    exit_on_error=False,
+    print_error=False,
+)
+Config = Annotated[TrainConfig, Parameter(name="*")]
+Files = Annotated[tuple[str, ...], Parameter(group=_SETTINGS, negative=())]
+
+
+@app.default
+def train_command(
+    *,
+    config: Files = (),
+    resume: Annotated[str | None, Parameter(group=_SETTINGS)] = None,
+    print_config: Annotated[bool, Parameter(group=_SETTINGS, negative=())] = False,
+    settings: Config = TrainConfig(),  # noqa: B008
+) -> Action:
+    """Train a model; a new run, or one that was stopped.
+
+    Parameters
+    ----------
+    config
+        A settings file (.toml, .yaml) or a recipe by name; may be given several times.
+    resume
+        Continue a run: its folder, or nothing for the newest one that was stopped.
+    print_config
+        Print all settings as TOML, which --config reads back, and end.
+    """
+    if print_config:
+        whole = replace(settings, minutes=settings.budget_minutes)
+        return lambda stop: _print(to_toml(whole).rstrip())
+    return lambda stop: _train(settings, resume, stop)
+
+
+@app.command(name="plan")
+def plan_command(*, config: Files = (), settings: Config = TrainConfig()) -> Action:  # noqa: B008
+    """Say what a run would cost: parameters, memory, and the time, from a few steps measured here.
+
+    Parameters
+    ----------
+    config
+        A settings file or a recipe by name; may be given several times.
+    """
+
+    def plan(stop: Stop) -> int:
+        from lm_train.plan import plan_lines
+
+        return _print("\n".join(plan_lines(settings, settings.vocab_size)))
+
+    return plan
+
+
+@app.command(name="prepare")
+def prepare_command(
+    *text: str,
+    out: str,
+    tokenizer: str = "bpe",
+    vocab_size: int = 4096,
+    valid: str | None = None,
+    valid_share: float = 0.05,
+    field: str = "text",
+    seed: int = 0,
+    replace: Annotated[bool, Parameter(negative=())] = False,
+) -> Action:
+    """Make a token dataset from text: files, folders, globs, named texts, or - for standard input.
+
+    Parameters
+    ----------
+    text
+        What to read.
+    out
+        The dataset's folder.
+    tokenizer
+        bpe (trained on the text), characters, or a tokenizer.json.
+    vocab_size
+        Tokens of a tokenizer that is trained here.
+    valid
+        Text to hold out, instead of a share of the other.
+    valid_share
+        Share of the text to hold out.
+    field
+        Where the text is in a line of .jsonl.
+    seed
+        Decides which documents are held out.
+    replace
+        Put the dataset in the place of another one.
+    """
+
+    def prepare_dataset(stop: Stop) -> int:
+        from lm_train.display import open_display
+        from lm_train.plan import count
+        from lm_train.prepare import prepare
+
+        display = open_display()
+        try:
+            data = prepare(
+                list(text),
+                out,
+                tokenizer=None if tokenizer == "bpe" else tokenizer,
+                vocab_size=vocab_size,
+                valid=valid,
+                valid_share=valid_share,
+                field=field,
+                seed=seed,
+                replace=replace,
+                progress=display.preparing,
+            )
+        finally:
+            display.close()
+        held_out = count(data.tokens("valid")) if "valid" in data.splits else "0"
+        return _print(
+            f"{data.folder}: {count(data.tokens())} tokens to train on, {held_out} held out, vocabulary {data.vocab_size:,}\n"
+            f"train on it: {own_command()} --data {data.folder}"
+        )
+
+    return prepare_dataset
+
+
+@app.command(name="verify")
+def verify_command(*path: Path) -> Action:
+    """Check every byte of datasets, checkpoints, model folders and runs against what was written.
+
+    Parameters
+    ----------
+    path
+        Folders to check.
+    """
+
+    def verify(stop: Stop) -> int:
+        from lm_train.verify import verify_path
+
+        if not path:
+            raise RunError("nothing to verify: name a dataset, a checkpoint or a run")
+        damaged = 0
+        for each in path:
+            for line, sound in verify_path(each):
+                print(line, file=sys.stdout if sound else sys.stderr)
+                damaged += not sound
+        return EXIT_FAULT if damaged else EXIT_DONE
+
+    return verify
+
+
+@app.command(name="report")
+def report_command(*run: Path, out: Path | None = None) -> Action:
+    """Write a run's report.html, or compare several runs in one.
+
+    Parameters
+    ----------
+    run
+        Run folders.
+    out
+        The file to write; report.html of the first run unless given, comparison.html beside it for several.
+    """
+
+    def report(stop: Stop) -> int:
+        from lm_train.report import write_report
+        from lm_train.run_folder import RunFolder
+
+        if not run:
+            raise RunError("no run to report on: name one or more run folders")
+        return _print(str(write_report(*(RunFolder.open(path) for path in run), out=out)))
+
+    return report
+
+
+def main(arguments: Sequence[str] | None = None) -> NoReturn:
+    """Run the program and exit with its code."""
+    sys.exit(run(sys.argv[1:] if arguments is None else arguments))
+
+
+def run(arguments: Sequence[str]) -> int:
+    """Run the program; the exit code. A user's mistake becomes one message on stderr."""
+    stop = Stop()
+    with stop.installed():
+        try:
+            return _dispatch(list(arguments), stop)
+        except Stopped as reason:
+            return _complain(
+                f"\nstopped by {reason} before training began; the same command starts it again", EXIT_STOPPED
+            )
+        except BrokenPipeError:
+            return EXIT_FAULT
+        except Exception as error:
+            message, code = explain(error)
+            if message is None:
+                raise
+            return _complain(message, code)
+
+
+def _dispatch(arguments: list[str], stop: Stop) -> int:
+    tokens = normalized(arguments)
+    app.config = sources(tokens)
+    action = app(tokens)
+    return action(stop) if callable(action) else EXIT_DONE  # --help and --version have printed themselves
+
+
+def explain(error: Exception) -> tuple[str | None, int]:
+    """The message and exit code of an error that a person can act on; (None, 1) for a fault of the program itself."""
+    if isinstance(error, CycloptsError):
+        return f"{error}\nsee {own_command()} --help; recipes: {', '.join(recipes())}", EXIT_USAGE
+    if isinstance(error, LmTrainError):
+        return str(error), EXIT_FAULT if isinstance(error, NotFiniteError) else EXIT_USAGE
+    if isinstance(error, OSError) and not type(error).__module__.startswith("lm_"):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return f"{'the disk is full: ' if full else ''}{error}", EXIT_FAULT
+    from lm_core.errors import LmCoreError
+    from lm_core.manifest import DiskFullError
+    from lm_tokenizer import TokenizerError
+
+    if isinstance(error, LmCoreError | TokenizerError):
+        return str(error), EXIT_FAULT if isinstance(error, DiskFullError) else EXIT_USAGE
+    if (
+        isinstance(error, MemoryError)
+        or "out of memory" in str(error).lower()
+        or "can't allocate memory" in str(error)
+    ):
+        return (
+            "out of memory: try half of --batch, a shorter --model.context, or a smaller --model.d-model",
+            EXIT_FAULT,
+        )
+    return None, EXIT_FAULT
+
+
+def _train(settings: TrainConfig, resume_from: str | None, stop: Stop) -> int:
+    from lm_train.display import open_display
+    from lm_train.run import resume, train
+    from lm_train.run_folder import newest_run
+
+    display = open_display()
+    try:
+        if resume_from is None:
+            waiting = newest_run(Path(settings.out))
+            if waiting is not None and waiting.resumable():
+                display.say(
+                    f"{waiting.path} was stopped before its end; to continue it instead: {own_command()} --resume {waiting.path}"
+                )
+            result = train(settings, display=display, stop=stop)
+        else:
+            result = resume(Path(resume_from), settings, display=display, stop=stop)
+    finally:
+        display.close()
+    print("\n".join(closing_lines(result, settings, stop, own_command())), flush=True)
+    return EXIT_DONE if result.status == "done" else EXIT_STOPPED
+
+
+def _print(text: str) -> int:
+    print(text, flush=True)
+    return EXIT_DONE
+
+
+def _complain(text: str, code: int) -> int:
+    print(text, file=sys.stderr, flush=True)
+    return code

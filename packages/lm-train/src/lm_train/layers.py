@@ -1,0 +1,82 @@
+"""Where a setting comes from: flag > `LM_*` environment > files, later ones first > a resumed run's own > default.
+
+cyclopts reads the flags; this module gives it the layers below them, checked, and with one rule of its own: a budget (--minutes,
+--steps, --tokens) replaces the budget of every lower layer, whatever its unit.
+"""
+
+from __future__ import annotations
+
+import dataclasses
+import os
+from collections.abc import Mapping, Sequence
+from pathlib import Path
+from typing import Any
+
+from cyclopts.config import Dict
+
+from lm_train.config import BUDGETS, TrainConfig
+from lm_train.config_file import merge, read_settings
+from lm_train.run_errors import RunError
+from lm_train.run_folder import RunFolder, newest_run
+
+COMMANDS = ("prepare", "verify", "report")  # those that take no settings
+
+
+def normalized(arguments: Sequence[str]) -> list[str]:
+    """The arguments with the run's folder put behind a bare `--resume` (or `--resume auto`). Raises RunError where none was stopped."""
+    found = list(arguments)
+    for place, argument in enumerate(found):
+        follows = found[place + 1] if place + 1 < len(found) else "-"
+        if argument == "--resume" and (follows.startswith("-") or follows == "auto"):
+            out = Path((_values(found, "--out") or [TrainConfig().out])[-1])
+            run = newest_run(out, stopped=True)
+            if run is None:
+                raise RunError(
+                    f"--resume: no run under {out}/ was stopped; name the run to continue: --resume {out}/NAME"
+                )
+            found[place + 1 : place + 1 + (follows == "auto")] = [str(run.path)]
+            break
+    return found
+
+
+def sources(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> tuple[Dict, ...]:
+    """The layers below the flags, highest first, for `app.config`. Raises ConfigError for a file that is not right, RunError for no run."""
+    if arguments[:1] and arguments[0] in COMMANDS:
+        return ()
+    files = _values(arguments, "--config") or [name for name in (environment.get("LM_CONFIG"),) if name]
+    for run in _values(arguments, "--resume")[-1:]:
+        files = [str(RunFolder.open(Path(run)).config), *files]
+    variables = _environment(environment)
+    lower = merge([read_settings(name) for name in files])
+    if any(_values(arguments, f"--{name}") for name in BUDGETS):
+        variables = [layer for layer in variables if layer[0] not in BUDGETS]
+        lower = {key: value for key, value in lower.items() if key not in BUDGETS}
+    elif any(key in BUDGETS for key, _, _ in variables):
+        lower = {key: value for key, value in lower.items() if key not in BUDGETS}
+    layers = [Dict(nested, source=variable, use_commands_as_keys=False) for _, variable, nested in variables]
+    return (*layers, Dict(lower, source=", ".join(files) or "settings", use_commands_as_keys=False))
+
+
+def _environment(environment: Mapping[str, str]) -> list[tuple[str, str, dict[str, Any]]]:
+    """(key, variable, nested value) of each `LM_*` variable that names a setting."""
+    found: list[tuple[str, str, dict[str, Any]]] = []
+    for key, default in dataclasses.asdict(TrainConfig()).items():
+        if isinstance(default, dict):
+            for inner in default:
+                name = f"LM_{key}_{inner}".upper()
+                if name in environment:
+                    found.append((f"{key}.{inner}", name, {key: {inner: environment[name]}}))
+        elif (name := f"LM_{key}".upper()) in environment:
+            found.append((key, name, {key: environment[name]}))
+    return found
+
+
+def _values(arguments: Sequence[str], flag: str) -> list[str]:
+    """What is given to a flag, as `--flag value` or `--flag=value`."""
+    found = []
+    for place, argument in enumerate(arguments):
+        if argument == flag and place + 1 < len(arguments):
+            found.append(arguments[place + 1])
+        elif argument.startswith(f"{flag}="):
+            found.append(argument.removeprefix(f"{flag}="))
+    return found

@@ -1,0 +1,119 @@
+"""Where numbers go while a run learns: `metrics.jsonl` always, wandb where asked.
+
+A row is one flat JSON object; docs/run-folder.md lists the keys and their units. A logger is anything with `log(row)` and `close()`.
+"""
+
+from __future__ import annotations
+
+import json
+import os
+import sys
+from collections.abc import Iterable
+from pathlib import Path
+from typing import Any, Protocol, TextIO
+
+from lm_train.errors import ConfigError
+
+Row = dict[str, float | int | str | None]
+
+
+class Logger(Protocol):
+    def log(self, row: Row) -> None: ...
+    def close(self) -> None: ...
+
+
+class JsonLines:
+    """One JSON object a line, flushed line by line, so that a killed run leaves all but at most a torn last line."""
+
+    def __init__(self, path: Path) -> None:
+        self._file: TextIO = path.open("a", encoding="utf-8")
+
+    def log(self, row: Row) -> None:
+        self._file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
+        self._file.flush()
+
+    def close(self) -> None:
+        self._file.close()
+
+
+def read_lines(path: Path) -> list[dict[str, Any]]:
+    """The rows of a JSON-lines file; a torn last line (a killed run) is left out. A missing file has none."""
+    if not path.is_file():
+        return []
+    rows = []
+    for line in path.read_text(encoding="utf-8", errors="replace").splitlines():
+        try:
+            row = json.loads(line)
+        except json.JSONDecodeError:
+            continue
+        if isinstance(row, dict):
+            rows.append(row)
+    return rows
+
+
+def drop_after(path: Path, step: int) -> int:
+    """Remove rows whose step is past `step`, for a resumed run computes them again; gives their number."""
+    rows = read_lines(path)
+    kept = [row for row in rows if row.get("step", 0) <= step]
+    if path.is_file():
+        aside = path.with_name(path.name + ".tmp")
+        aside.write_text(
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8"
+        )
+        os.replace(aside, path)
+    return len(rows) - len(kept)
+
+
+class Wandb:
+    """Rows to Weights & Biases: online with a key, offline (said in one line) where there is no key and nobody to ask."""
+
+    def __init__(self, folder: Path, name: str, settings: dict[str, Any]) -> None:
+        try:
+            import wandb
+        except ImportError:
+            raise ConfigError("--log wandb: wandb is not installed; pip install 'lm-train[wandb]'") from None
+        self.note: str | None = None
+        mode = os.environ.get("WANDB_MODE")
+        if mode is None and not _wandb_key() and not sys.stdin.isatty():
+            mode = "offline"
+            self.note = (
+                f"wandb: no key here, logging offline; later: wandb sync {folder / 'wandb'}/offline-run-*"
+            )
+        self._run = wandb.init(
+            project=os.environ.get("WANDB_PROJECT", "lm-train"),
+            name=name,
+            dir=str(folder),
+            config=settings,
+            mode=mode,  # type: ignore[arg-type]
+            settings=wandb.Settings(silent=True),
+        )
+
+    def log(self, row: Row) -> None:
+        step = row.get("step")
+        values = {key: value for key, value in row.items() if key != "step" and value is not None}
+        self._run.log(values, step=int(step) if isinstance(step, int | float) else None)
+
+    def close(self) -> None:
+        self._run.finish()
+
+
+def _wandb_key() -> bool:
+    if os.environ.get("WANDB_API_KEY"):
+        return True
+    netrc = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
+    return netrc.is_file() and "wandb" in netrc.read_text(encoding="utf-8", errors="replace")
+
+
+class Loggers:
+    """Several loggers as one."""
+
+    def __init__(self, loggers: Iterable[Logger]) -> None:
+        self._loggers = list(loggers)
+
+    def log(self, row: Row) -> None:
+        for logger in self._loggers:
+            logger.log(row)
+
+    def close(self) -> None:
+        for logger in self._loggers:
+            logger.close()

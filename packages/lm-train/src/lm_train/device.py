@@ -1,0 +1,92 @@
+"""Where and with what arithmetic a run computes, chosen with a reason that can be printed."""
+
+from __future__ import annotations
+
+import contextlib
+import math
+import os
+import platform
+from dataclasses import dataclass
+from pathlib import Path
+
+import torch
+
+from lm_train.errors import ConfigError
+
+_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
+
+
+@dataclass(frozen=True)
+class Device:
+    """A device, the dtype of its matrix products, its CPU threads, and why."""
+
+    kind: str
+    dtype: torch.dtype
+    threads: int
+    why: str
+
+    def autocast(self) -> contextlib.AbstractContextManager[object]:
+        """Inside the block matrix products run in `dtype`; weights and the loss stay float32."""
+        if self.dtype == torch.float32:
+            return contextlib.nullcontext()
+        return torch.autocast(self.kind, dtype=self.dtype)
+
+    def __str__(self) -> str:
+        name = torch.cuda.get_device_name() if self.kind == "cuda" else self.kind
+        threads = f", {self.threads} threads" if self.kind == "cpu" else ""
+        return f"{name}, {str(self.dtype).removeprefix('torch.')}{threads} ({self.why})"
+
+
+def choose_device(kind: str, dtype: str, threads: int | None) -> Device:
+    """The device asked for, or the best there is; sets torch's thread count. Raises ConfigError for one that is not there."""
+    reasons = []
+    present = {"cpu": True, "cuda": torch.cuda.is_available(), "mps": torch.backends.mps.is_available()}
+    if kind == "auto":
+        kind = next(name for name in ("cuda", "mps", "cpu") if present[name])
+        reasons.append("no GPU found" if kind == "cpu" else "a GPU was found")
+    elif not present[kind]:
+        have = ", ".join(name for name, there in present.items() if there)
+        raise ConfigError(
+            f"--device {kind}: not available here (available: {have}); leave --device out to take the best"
+        )
+    if dtype == "auto":
+        fast = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
+        chosen = torch.bfloat16 if fast else torch.float32
+        reasons.append("bfloat16 is fast there" if fast else "float32 is the safe choice there")
+    else:
+        chosen = {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+        reasons.append("dtype as asked")
+    count = threads or usable_cpus()
+    torch.set_num_threads(count)
+    return Device(kind, chosen, count, "; ".join(reasons))
+
+
+def usable_cpus(quota: Path = _CPU_QUOTA) -> int:
+    """CPUs that this process may use: its affinity, bounded by a container's quota (cgroup v2, rounded up)."""
+    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
+    try:
+        limit, period = quota.read_text(encoding="ascii").split()
+        return max(1, min(allowed, math.ceil(int(limit) / int(period))))
+    except (OSError, ValueError):  # no cgroup v2 here, or "max": no limit
+        return allowed
+
+
+def machine_card(device: Device) -> dict[str, str]:
+    """What a run's record says of the machine it ran on."""
+    return {
+        "device": str(device),
+        "processor": f"{_processor()}, {usable_cpus()} usable CPUs",
+        "system": platform.platform(terse=True),
+        "Python": platform.python_version(),
+    }
+
+
+def _processor() -> str:
+    try:
+        with open("/proc/cpuinfo", encoding="utf-8") as file:
+            named = next(
+                (line.partition(":")[2].strip() for line in file if line.startswith("model name")), ""
+            )
+    except OSError:  # not Linux
+        named = ""
+    return named or platform.processor() or platform.machine()

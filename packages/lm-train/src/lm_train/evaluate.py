@@ -1,0 +1,52 @@
+"""The loss on held-out text, in nats per token and in bits per byte.
+
+Bits per byte = (sum of the targets' nats) / ln 2 / (bytes of text that the targets spell): exact, and it compares models across
+tokenizers. The end of a document costs its nats and spells no byte.
+"""
+
+from __future__ import annotations
+
+import math
+from collections.abc import Callable
+from dataclasses import dataclass
+
+import torch
+from lm_core import Transformer, cross_entropy
+
+from lm_train.batches import ValidationWindows
+from lm_train.device import Device
+
+
+@dataclass(frozen=True)
+class Evaluation:
+    """Mean loss in nats per token, bits per byte (None where the tokenizer is unknown), and over how many tokens."""
+
+    loss: float
+    bits_per_byte: float | None
+    tokens: int
+
+
+def evaluate(
+    model: Transformer,
+    windows: ValidationWindows,
+    device: Device,
+    *,
+    stopped: Callable[[], bool] = lambda: False,
+) -> Evaluation | None:
+    """Score the model on all the windows; None as soon as `stopped()` says so. Leaves the model in training mode."""
+    nats = 0.0
+    model.eval()
+    try:
+        with torch.no_grad():
+            for number in range(len(windows)):
+                if stopped():
+                    return None
+                inputs, targets = (ids.to(device.kind) for ids in windows[number])
+                with device.autocast():
+                    logits = model(inputs)
+                nats += cross_entropy(logits, targets).item() * targets.numel()
+    finally:
+        model.train()
+    text_bytes = windows.text_bytes
+    bits = nats / math.log(2) / text_bytes if text_bytes else None
+    return Evaluation(nats / windows.tokens, bits, windows.tokens)

@@ -1,0 +1,159 @@
+"""The training loop: one step after another, with an evaluation, a sample or a checkpoint when one is due.
+
+    for each step:   lr(step) -> batch(step) -> loss -> gradient -> clip -> update -> a row of metrics
+    now and then:    score held-out text, write a sample, commit a checkpoint
+    at the end:      score more of it, write samples, commit
+
+What a step computes depends on the weights, the optimizer's state, `batch(step)` and the schedule: each of them is in a checkpoint or
+is a pure function of the step. So a run that was stopped and resumed is, bit for bit, the one that was not.
+run.py puts a run together and ends it; step.py has the inside of a step.
+"""
+
+from __future__ import annotations
+
+import time
+from pathlib import Path
+
+from lm_train.batches import ValidationWindows
+from lm_train.checkpoint import checkpoints, save_checkpoint
+from lm_train.display import Display
+from lm_train.due import Due
+from lm_train.evaluate import Evaluation, evaluate
+from lm_train.run_errors import NotFiniteError
+from lm_train.samples import sample
+from lm_train.session import Session
+from lm_train.signals import Stop
+from lm_train.step import StepResult, train_step
+
+_SMOOTHING = 0.95  # share of the old mean in the smoothed loss
+
+
+class Loop:
+    """One run's steps, and what happens between them."""
+
+    def __init__(self, session: Session, display: Display, stop: Stop) -> None:
+        self.s, self.display, self.stop = session, display, stop
+        c = session.config
+        self.evaluation_due = Due(c.evaluate.every, times=10, progress=session.progress)
+        self.sample_due = Due(c.samples.every, times=20, progress=session.progress)
+        self.checkpoint_due = Due(c.checkpoint.every, minutes=c.checkpoint.minutes)
+        self.windows = session.windows(c.evaluate.windows)
+        self.held_out: Evaluation | None = None
+        self.samples: tuple[tuple[str, str], ...] = ()
+
+    def learn(self) -> None:
+        """Step until the budget is spent or a stop is asked for."""
+        s = self.s
+        while not self.stop.requested and not self._at_the_end():
+            self._record(self._step())
+            if self.evaluation_due(s.state.step, s.progress):
+                self.evaluate(self.windows)
+            if self.sample_due(s.state.step, s.progress):
+                self.write_samples(s.prompts[:1])
+            if self.checkpoint_due(s.state.step, s.progress):
+                self.save()
+
+    def finish(self) -> None:
+        """The closing evaluation and samples; nothing where a stop was asked for."""
+        if not self.stop.requested:
+            self.evaluate(self.s.windows(self.s.config.evaluate.final_windows))
+            self.write_samples(self.s.prompts)
+
+    def _at_the_end(self) -> bool:
+        """Whether all steps are done; makes the plan when its time has come."""
+        s, state = self.s, self.s.state
+        if state.total_steps is None:
+            state.total_steps = s.budget.plan(state.step, state.seconds, s.step_seconds)
+            if state.total_steps is not None and s.budget.steps is None:
+                s.run.log(f"plan: {state.total_steps} steps, made at step {state.step}")
+                self.save()  # a run killed from here on still ends its decay at the same step
+        return state.total_steps is not None and state.step >= state.total_steps
+
+    def _step(self) -> StepResult:
+        s, step = self.s, self.s.state.step
+        started = time.perf_counter()
+        s.optimizers.set_step(step, s.budget.factor(step, s.state.total_steps))
+        inputs, targets = (ids.to(s.device.kind) for ids in s.batches.batch(step))
+        result = train_step(
+            s.model, s.optimizers, inputs, targets, clip=s.config.optim.clip, autocast=s.device.autocast()
+        )
+        s.recent.append(time.perf_counter() - started)
+        s.state.seconds += s.recent[-1]
+        return result
+
+    def _record(self, result: StepResult) -> None:
+        s, state = self.s, self.s.state
+        state.step += 1
+        state.tokens += s.config.tokens_per_step
+        if result.updated:
+            old = state.smoothed_loss
+            state.smoothed_loss = (
+                result.loss if old is None else _SMOOTHING * old + (1 - _SMOOTHING) * result.loss
+            )
+            state.skipped_in_a_row, state.last_good_step = 0, state.step
+        else:
+            self._skip(result)
+        s.log(
+            loss=result.loss if result.updated else None,
+            grad_norm=result.grad_norm if result.updated else None,
+            lr=s.optimizers.lr,
+            tokens_per_second=round(s.config.tokens_per_step / s.recent[-1], 1),
+        )
+        self.display.training(s.status(self.held_out))
+
+    def _skip(self, result: StepResult) -> None:
+        s, state = self.s, self.s.state
+        state.skipped, state.skipped_in_a_row = state.skipped + 1, state.skipped_in_a_row + 1
+        starts = s.batches.window_starts(state.step - 1)
+        s.say(
+            self.display,
+            f"step {state.step}: loss {result.loss}, gradient norm {result.grad_norm}: update skipped; its batch begins at tokens {starts}",
+        )
+        if state.skipped_in_a_row >= s.config.optim.max_bad_steps:
+            raise NotFiniteError(
+                f"{state.skipped_in_a_row} steps in a row had a loss or gradient that is not finite; the last good step is "
+                f"{state.last_good_step}. Try a lower --optim.lr"
+            )
+
+    def evaluate(self, windows: ValidationWindows | None) -> None:
+        """Score held-out text and log it; a stop that is asked for meanwhile ends it without a result."""
+        found = (
+            evaluate(self.s.model, windows, self.s.device, stopped=lambda: bool(self.stop.requested))
+            if windows
+            else None
+        )
+        if found is not None:
+            self.held_out = found
+            self.s.log(
+                valid_loss=found.loss, valid_bits_per_byte=found.bits_per_byte, valid_tokens=found.tokens
+            )
+
+    def write_samples(self, prompts: tuple[str, ...]) -> None:
+        """Let the model continue each prompt; into samples.jsonl and onto the screen."""
+        s, written = self.s, []
+        for prompt in prompts:
+            if self.stop.requested:
+                return
+            text = sample(s.model, s.tokenizer, prompt, s.config.samples, seed=s.config.seed)
+            written.append((prompt, text))
+            s.log_sample(prompt, text)
+            self.display.sample(s.state.step, prompt, text)
+        self.samples = tuple(written)
+
+    def save(self) -> Path:
+        """Commit a checkpoint and prune older ones; not while losses are not finite. Raises lm_core's DiskFullError: older ones are then intact."""
+        s = self.s
+        self.checkpoint_due.done()
+        if s.state.skipped_in_a_row and (older := checkpoints(s.run.checkpoints)):
+            return older[-1]
+        keep = s.config.checkpoint.keep
+        return save_checkpoint(
+            s.run.checkpoints,
+            s.model,
+            s.tokenizer,
+            s.optimizers,
+            s.state,
+            seed=s.config.seed,
+            keep=keep,
+            facts=s.facts(),
+        )

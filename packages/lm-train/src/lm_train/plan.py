@@ -1,0 +1,130 @@
+"""What a run will be, said before its first step: sizes, arithmetic, memory, time."""
+
+from __future__ import annotations
+
+import time
+from dataclasses import dataclass
+
+import torch
+from lm_core import ModelConfig, Transformer
+from lm_core.counts import flops_per_token, parameter_count
+
+from lm_train.config import TrainConfig
+from lm_train.device import Device, choose_device
+from lm_train.display import clock
+from lm_train.optimizers import Optimizers
+from lm_train.session import Session, model_config
+from lm_train.step import train_step
+
+_TIMED_STEPS = 4  # the first one is not counted
+
+
+def describe(s: Session) -> list[str]:
+    """The lines that a run begins with."""
+    c, data = s.config, s.dataset
+    train = data.tokens("train")
+    held_out = f", {count(data.tokens('valid'))} held out" if "valid" in data.splits else ", none held out"
+    text_bytes = data.text_bytes("train")
+    size = f" from {count(text_bytes)} bytes" if text_bytes else ""
+    parameters = parameter_count(s.model.config)
+    lines = [
+        f"data       {c.data}: {count(train)} tokens{size}{held_out} ({data.folder})",
+        f"tokenizer  {s.tokenizer.vocab_size:,} tokens, {s.bytes_per_token:.2f} bytes each",
+        *model_lines(s.model.config),
+        f"device     {s.device}",
+        f"run        {_budget(c, parameters)} ({s.run.path})",
+    ]
+    return [*s.notes, *lines]
+
+
+def model_lines(config: ModelConfig) -> list[str]:
+    """Size and cost of a model."""
+    flops = flops_per_token(config, config.context)
+    export = "" if config.exportable else f"; not exportable: {config.why_not_exportable}"
+    return [
+        f"model      {count(parameter_count(config))} parameters, {config.n_layers} layers of {config.d_model}, "
+        f"context {config.context}, {count(flops)} FLOPs a token ({config.family} block{export})"
+    ]
+
+
+@dataclass(frozen=True, kw_only=True)
+class Plan:
+    """A run's cost beforehand. Bytes are of weights, gradients and optimizer state; `step_seconds` was measured here."""
+
+    parameters: int
+    flops_per_token: int
+    tokens_per_step: int
+    state_bytes: int
+    step_seconds: float
+    steps: int
+    seconds: float
+
+
+def measure(config: TrainConfig, vocab_size: int) -> tuple[Device, ModelConfig, Plan]:
+    """Build the model of `config`, time a few steps on random ids, and work out what the whole run takes."""
+    device = choose_device(config.device, config.dtype, config.threads)
+    shape = model_config(config.model, vocab_size)
+    model = Transformer(shape, seed=config.seed).to(device.kind)
+    optimizers = Optimizers(model, config.optim)
+    generator = torch.Generator().manual_seed(config.seed)
+    ids = torch.randint(vocab_size, (config.batch, shape.context + 1), generator=generator).to(device.kind)
+    times = []
+    for _ in range(_TIMED_STEPS):
+        started = time.perf_counter()
+        optimizers.set_step(0, 1.0)
+        train_step(
+            model, optimizers, ids[:, :-1], ids[:, 1:], clip=config.optim.clip, autocast=device.autocast()
+        )
+        times.append(time.perf_counter() - started)
+    step_seconds = min(times[1:])
+    minutes = config.budget_minutes
+    steps = config.budget_steps or max(1, round(60 * (minutes or 0) / step_seconds))
+    weights = 4 * parameter_count(shape)
+    state = sum(
+        v.numel() * v.element_size()
+        for part in optimizers.parts
+        for p in part.optimizer.state.values()
+        for v in p.values()
+        if isinstance(v, torch.Tensor)
+    )
+    plan = Plan(
+        parameters=parameter_count(shape),
+        flops_per_token=flops_per_token(shape, shape.context),
+        tokens_per_step=config.tokens_per_step,
+        state_bytes=2 * weights + state,
+        step_seconds=step_seconds,
+        steps=steps,
+        seconds=steps * step_seconds,
+    )
+    return device, shape, plan
+
+
+def plan_lines(config: TrainConfig, vocab_size: int) -> list[str]:
+    """What `lm-train plan` prints."""
+    device, shape, plan = measure(config, vocab_size)
+    tokens = plan.steps * plan.tokens_per_step
+    rate = plan.tokens_per_step / plan.step_seconds
+    return [
+        *model_lines(shape),
+        f"memory     {count(plan.state_bytes)} bytes for weights, gradients and optimizer; activations come on top",
+        f"device     {device}",
+        f"step       {plan.tokens_per_step:,} tokens in {plan.step_seconds:.3f} s: {rate:,.0f} tokens/s, "
+        f"{count(rate * plan.flops_per_token)} FLOP/s (measured now)",
+        f"run        {plan.steps:,} steps, {count(tokens)} tokens ({tokens / plan.parameters:.2g} a parameter), {clock(plan.seconds)}",
+    ]
+
+
+def count(number: float) -> str:
+    """1234567 -> "1.23 M"."""
+    for size, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.0f}"
+
+
+def _budget(config: TrainConfig, parameters: int) -> str:
+    step = f"{config.tokens_per_step:,} tokens a step, {config.optim.name}"
+    if config.budget_steps is None:
+        return f"{config.budget_minutes:g} min of training, {step}"
+    tokens = config.budget_steps * config.tokens_per_step
+    return f"{config.budget_steps:,} steps, {step}, {tokens / parameters:.2g} tokens a parameter"

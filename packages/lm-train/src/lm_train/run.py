@@ -1,0 +1,84 @@
+"""A run from start to end: its data, its folder, its loop, its report. `train(config)` is the package's main entry."""
+
+from __future__ import annotations
+
+from dataclasses import dataclass
+from pathlib import Path
+
+from lm_train.config import TrainConfig
+from lm_train.corpus import open_corpus, reopen_corpus, stem
+from lm_train.display import Display, Silent
+from lm_train.lock import locked
+from lm_train.loop import Loop
+from lm_train.plan import describe
+from lm_train.report import write_report
+from lm_train.run_folder import RunFolder
+from lm_train.session import Session, begin, reopen
+from lm_train.signals import Stop
+
+
+@dataclass(frozen=True, kw_only=True)
+class RunResult:
+    """How a run ended. `status` is "done" or "stopped"; losses in nats per token; `seconds` of training."""
+
+    folder: Path
+    status: str
+    step: int
+    tokens: int
+    seconds: float
+    loss: float | None
+    valid_loss: float | None
+    valid_bits_per_byte: float | None
+    samples: tuple[tuple[str, str], ...]
+    checkpoint: Path
+    report: Path
+
+
+def train(config: TrainConfig, *, display: Display | None = None, stop: Stop | None = None) -> RunResult:
+    """Train a model in a new run folder. Raises LmTrainError, LmCoreError or TokenizerError, each with one plain message."""
+    display, stop = display or Silent(), stop or Stop()
+    dataset, tokenizer = open_corpus(config, display)
+    run = RunFolder.create(Path(config.out), config.name, stem(config.data))
+    with locked(run.path), stop.deferred():
+        return _run(begin(config, run, dataset, tokenizer), display, stop)
+
+
+def resume(
+    folder: Path, config: TrainConfig, *, display: Display | None = None, stop: Stop | None = None
+) -> RunResult:
+    """Continue the run in `folder` from its newest whole checkpoint; `config` is its own, or that with another budget."""
+    display, stop = display or Silent(), stop or Stop()
+    run = RunFolder.open(folder)
+    with locked(run.path):
+        dataset = reopen_corpus(run, config, display)
+        with stop.deferred():
+            return _run(reopen(run, config, dataset, display.say), display, stop)
+
+
+def _run(s: Session, display: Display, stop: Stop) -> RunResult:
+    status, loop = "failed", Loop(s, display, stop)
+    try:
+        for line in describe(s):
+            display.say(line)
+            s.run.log(line)
+        loop.learn()
+        loop.finish()
+        checkpoint = loop.save()
+        status = "stopped" if stop.requested else "done"
+    finally:
+        s.close()
+        s.run.update(status=status, step=s.state.step, seconds=round(s.state.seconds, 3))
+    report = write_report(s.run)
+    return RunResult(
+        folder=s.run.path,
+        status=status,
+        step=s.state.step,
+        tokens=s.state.tokens,
+        seconds=s.state.seconds,
+        loss=s.state.smoothed_loss,
+        valid_loss=loop.held_out.loss if loop.held_out else None,
+        valid_bits_per_byte=loop.held_out.bits_per_byte if loop.held_out else None,
+        samples=loop.samples,
+        checkpoint=checkpoint,
+        report=report,
+    )

@@ -1,0 +1,243 @@
+"""Everything that a run works with, put together once: data, model, optimizers, budget, counters, files.
+
+`begin` starts a run in a new folder, `reopen` continues one from its newest whole checkpoint; the loop treats both alike.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+import math
+from collections import deque
+from collections.abc import Callable
+from dataclasses import asdict, dataclass, field, replace
+from pathlib import Path
+from typing import Any
+
+from lm_core import ModelConfig, Transformer, load_model
+from lm_core.counts import parameter_count
+from lm_tokenizer import Tokenizer
+
+from lm_train.batches import Batches, ValidationWindows
+from lm_train.budget import Budget
+from lm_train.checkpoint import newest_verified, versions
+from lm_train.config import ModelOptions, TrainConfig
+from lm_train.config_file import read_config, to_settings, to_toml
+from lm_train.dataset import TokenDataset
+from lm_train.device import Device, choose_device, machine_card
+from lm_train.display import Display, Status
+from lm_train.errors import DatasetError
+from lm_train.evaluate import Evaluation
+from lm_train.metrics import JsonLines, Logger, Loggers, Wandb, drop_after
+from lm_train.optimizers import Optimizers
+from lm_train.resuming import check_changes
+from lm_train.run_errors import CheckpointError
+from lm_train.run_folder import RunFolder
+from lm_train.samples import prompts_for
+from lm_train.state import RunState, read_state
+
+_RECENT_STEPS = 20  # steps whose mean time predicts the next ones'
+
+
+@dataclass
+class Session:
+    """A run at work. `state` moves on with every step; the rest stays."""
+
+    config: TrainConfig
+    run: RunFolder
+    dataset: TokenDataset
+    tokenizer: Tokenizer
+    device: Device
+    model: Transformer
+    optimizers: Optimizers
+    state: RunState = field(default_factory=RunState)
+    metrics: Loggers = field(default_factory=lambda: Loggers([]))
+    sample_log: Loggers = field(default_factory=lambda: Loggers([]))
+    notes: list[str] = field(default_factory=list)
+    recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_STEPS))
+
+    def __post_init__(self) -> None:
+        c = self.config
+        self.budget = Budget.of(c)
+        self.prompts = prompts_for(c.samples, c.data)
+        self.batches = Batches(self.dataset, context=c.model.context, batch=c.batch, seed=c.seed)
+        self.bytes_per_token = (self.dataset.text_bytes() or 0) / self.dataset.tokens() or 1.0
+
+    def windows(self, count: int) -> ValidationWindows | None:
+        """At most `count` held-out windows; None where no text was held out."""
+        if "valid" not in self.dataset.splits:
+            return None
+        c = self.config
+        return ValidationWindows(self.dataset, context=c.model.context, batch=c.batch, windows=count)
+
+    @property
+    def step_seconds(self) -> float:
+        """What a step takes now, in seconds."""
+        return sum(self.recent) / len(self.recent) if self.recent else 0.0
+
+    @property
+    def progress(self) -> float:
+        s = self.state
+        return self.budget.progress(s.step, s.seconds, s.total_steps)
+
+    @property
+    def seconds_left(self) -> float | None:
+        """Expected training time to the end; None before any step was timed."""
+        s = self.state
+        if s.total_steps is None:
+            return max(0.0, self.budget.seconds - s.seconds) if self.budget.seconds else None
+        return (s.total_steps - s.step) * self.step_seconds if self.recent else None
+
+    def facts(self) -> dict[str, Any]:
+        """What a checkpoint's manifest says of the run."""
+        return {
+            "tokenizer_fingerprint": self.tokenizer.fingerprint,
+            "dataset_fingerprint": self.dataset.fingerprint,
+            "config_hash": config_hash(self.config),
+        }
+
+    def log(self, **values: float | int | None) -> None:
+        """A row of metrics.jsonl, with where the run stands."""
+        s = self.state
+        self.metrics.log({"step": s.step, "tokens": s.tokens, "seconds": round(s.seconds, 4), **values})
+
+    def log_sample(self, prompt: str, text: str) -> None:
+        """A row of samples.jsonl."""
+        self.sample_log.log(
+            {"step": self.state.step, "tokens": self.state.tokens, "prompt": prompt, "text": text}
+        )
+
+    def say(self, display: Display, text: str) -> None:
+        """A line for the person and for log.txt."""
+        self.run.log(text)
+        display.say(text)
+
+    def status(self, held_out: Evaluation | None) -> Status:
+        """The figures that a display shows."""
+        s = self.state
+        loss = s.smoothed_loss if s.smoothed_loss is not None else math.nan
+        return Status(
+            step=s.step,
+            total_steps=s.total_steps,
+            progress=self.progress,
+            seconds_left=self.seconds_left,
+            loss=loss,
+            bits_per_byte=loss / math.log(2) / self.bytes_per_token,
+            valid_bits_per_byte=held_out.bits_per_byte if held_out else None,
+            lr=self.optimizers.lr,
+            tokens_per_second=self.config.tokens_per_step / self.step_seconds,
+        )
+
+    def close(self) -> None:
+        self.metrics.close()
+        self.sample_log.close()
+
+
+def model_config(options: ModelOptions, vocab_size: int) -> ModelConfig:
+    """lm_core's config of these options. Raises lm_core's ConfigError where they do not fit each other."""
+    return ModelConfig(vocab_size=vocab_size, **{k: v for k, v in asdict(options).items() if v is not None})
+
+
+def config_hash(config: TrainConfig) -> str:
+    """SHA-256 of the settings, in JSON with sorted keys."""
+    return hashlib.sha256(json.dumps(to_settings(config), sort_keys=True).encode()).hexdigest()
+
+
+def resolved(config: TrainConfig, device: Device) -> TrainConfig:
+    """The config with what was left open filled in, as `config.toml` keeps it: without a name, so that it can be run again."""
+    minutes = config.budget_minutes
+    dtype = str(device.dtype).removeprefix("torch.")
+    return replace(
+        config, name=None, minutes=minutes, device=device.kind, dtype=dtype, threads=device.threads
+    )  # type: ignore[arg-type]
+
+
+def begin(config: TrainConfig, run: RunFolder, dataset: TokenDataset, tokenizer: Tokenizer) -> Session:
+    """A new run at step 0: weights from the seed, the folder's first files written."""
+    device = choose_device(config.device, config.dtype, config.threads)
+    config = resolved(config, device)
+    model = Transformer(model_config(config.model, dataset.vocab_size), seed=config.seed).to(device.kind)
+    model.train()
+    session = Session(config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim))
+    run.config.write_text(to_toml(config), encoding="utf-8")
+    run.update(
+        status="running",
+        versions=versions(),
+        machine=machine_card(device),
+        dataset=data_card(dataset),
+        model=asdict(model.config),
+        parameters=parameter_count(model.config),
+    )
+    _open_loggers(session)
+    return session
+
+
+def reopen(run: RunFolder, config: TrainConfig, dataset: TokenDataset, say: Callable[[str], None]) -> Session:
+    """The run continued from its newest whole checkpoint. `config` may differ from the run's where `check_changes` allows it."""
+    old = read_config([str(run.config)])
+    check_changes(old, config, run.path)
+    checkpoint = newest_verified(run.checkpoints, say)
+    facts = _facts(checkpoint)
+    if facts.get("dataset_fingerprint") != dataset.fingerprint:
+        raise DatasetError(
+            f"{dataset.folder} is not the data that {run.path} was trained on: fingerprint {dataset.fingerprint}, "
+            f"the checkpoint's is {facts.get('dataset_fingerprint')}; put the old data back, or start a new run"
+        )
+    tokenizer = Tokenizer.load(checkpoint)
+    dataset.check_tokenizer(tokenizer)
+    device = choose_device(config.device, config.dtype, config.threads)
+    config = resolved(config, device)
+    model = load_model(checkpoint, device=device.kind, verify=False)  # newest_verified has read every byte
+    model.train()
+    session = Session(config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim))
+    session.state = read_state(checkpoint, session.optimizers)
+    if Budget.of(old) != session.budget:
+        session.state.total_steps = None
+    dropped = drop_after(run.metrics, session.state.step) + drop_after(run.samples, session.state.step)
+    run.config.write_text(to_toml(config), encoding="utf-8")
+    run.update(status="running", versions=versions(), machine=machine_card(device))
+    session.notes.append(f"continuing {run.path} from step {session.state.step}")
+    if dropped:
+        run.log(f"{dropped} rows after step {session.state.step} dropped: they are computed again")
+    _open_loggers(session)
+    return session
+
+
+def data_card(dataset: TokenDataset) -> dict[str, Any]:
+    """What run.json says of the data."""
+    splits = {
+        split: {
+            "tokens": dataset.tokens(split),
+            "documents": dataset.documents(split),
+            "bytes": dataset.text_bytes(split),
+        }
+        for split in dataset.splits
+    }
+    return {
+        "folder": str(dataset.folder),
+        "fingerprint": dataset.fingerprint,
+        "tokenizer_fingerprint": dataset.tokenizer_fingerprint,
+        "vocab_size": dataset.vocab_size,
+        "splits": splits,
+        "sources": [str(source.get("name", source)) for source in dataset.info.sources]
+        if dataset.info
+        else [],
+    }
+
+
+def _facts(checkpoint: Path) -> dict[str, Any]:
+    from lm_core.manifest import read_manifest
+
+    manifest = read_manifest(checkpoint)
+    if manifest is None:
+        raise CheckpointError(f"{checkpoint}: no manifest.json")
+    return manifest.facts
+
+
+def _open_loggers(session: Session) -> None:
+    loggers: list[Logger] = [JsonLines(session.run.metrics)]
+    if "wandb" in session.config.log:
+        wandb = Wandb(session.run.path, session.run.name, to_settings(session.config))
+        session.notes += [wandb.note] if wandb.note else []
+        loggers.append(wandb)
+    session.metrics, session.sample_log = Loggers(loggers), Loggers([JsonLines(session.run.samples)])

@@ -1,0 +1,153 @@
+"""What a checkpoint holds besides the model: optimizer state and random state as safetensors, the counters as JSON.
+
+    state/shard-00001-model-00001-of-00001.safetensors   written and read through torch's distributed checkpoint
+    state/state.json                                     counters, the plan, and optimizer state that is no tensor
+
+No pickle is written or read: torch's usual storage keeps its metadata in one, its safetensors storage does not.
+docs/checkpoint-format.md lists the tensor names.
+"""
+
+from __future__ import annotations
+
+import json
+import warnings
+from dataclasses import asdict, dataclass, fields
+from pathlib import Path
+from typing import Any
+
+import torch
+
+from lm_train.optimizers import Optimizers
+from lm_train.run_errors import CheckpointError
+
+FORMAT_VERSION = 1
+_ALONE = ".*torch.distributed is disabled, unavailable or uninitialized.*"
+
+
+@dataclass
+class RunState:
+    """The counters of a run after `step` steps; with weights, optimizer and data they decide all that follows."""
+
+    step: int = 0
+    tokens: int = 0
+    seconds: float = 0.0
+    """Training time: in steps, not in evaluation, sampling or saving."""
+    smoothed_loss: float | None = None
+    """Exponential mean of the loss, nats per token."""
+    total_steps: int | None = None
+    """The plan, once it is made."""
+    skipped: int = 0
+    """Steps whose loss or gradient was not finite."""
+    skipped_in_a_row: int = 0
+    last_good_step: int = 0
+
+
+def write_state(folder: Path, state: RunState, optimizers: Optimizers, *, seed: int) -> None:
+    """Write `folder/state/`. The caller seals the folder around it."""
+    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.api import CheckpointException
+
+    target = folder / "state"
+    target.mkdir()
+    tensors, numbers = _optimizer_state(optimizers)
+    tensors |= _random_state()
+    try:
+        with warnings.catch_warnings():
+            warnings.filterwarnings("ignore", _ALONE, UserWarning)
+            dcp.save(
+                tensors,
+                storage_writer=dcp.HuggingFaceStorageWriter(str(target), save_distributed=True),
+                no_dist=True,
+            )
+    except CheckpointException as error:  # a BaseException that hides what went wrong, by rank
+        raise next(iter(error.failures.values()))[0] from None
+    record = {
+        "format_version": FORMAT_VERSION,
+        "seed": seed,
+        "world_size": 1,
+        **asdict(state),
+        "optimizer": numbers,
+    }
+    (target / "state.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+
+
+def read_state(folder: Path, optimizers: Optimizers) -> RunState:
+    """Put back what `write_state` wrote. Raises CheckpointError where it does not fit the optimizers."""
+    import torch.distributed.checkpoint as dcp
+
+    source = folder / "state"
+    record = read_record(folder)
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", _ALONE, UserWarning)
+        reader = dcp.HuggingFaceStorageReader(str(source))
+        kinds = reader.read_metadata().state_dict_metadata
+        tensors = {name: torch.empty(kind.size, dtype=kind.properties.dtype) for name, kind in kinds.items()}
+        dcp.load(tensors, storage_reader=dcp.HuggingFaceStorageReader(str(source)), no_dist=True)
+    _restore_random_state(tensors, source)
+    _restore_optimizers(optimizers, tensors, record["optimizer"], source)
+    return RunState(**{field.name: record[field.name] for field in fields(RunState)})
+
+
+def read_record(folder: Path) -> dict[str, Any]:
+    """`state.json` as it stands. Raises CheckpointError for one that this version cannot read."""
+    path = folder / "state" / "state.json"
+    try:
+        record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
+    except FileNotFoundError:
+        raise CheckpointError(
+            f"{folder}: no state/state.json: a model folder, not a checkpoint to continue from"
+        ) from None
+    if record.get("format_version") != FORMAT_VERSION:
+        raise CheckpointError(
+            f"{path}: format version {record.get('format_version')}, this lm-train reads {FORMAT_VERSION}; use the lm-train that wrote it"
+        )
+    return record
+
+
+def _optimizer_state(optimizers: Optimizers) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    names = {parameter: name for name, parameter in optimizers.model.named_parameters()}
+    tensors, numbers = {}, {}
+    for part in optimizers.parts:
+        for parameter, state in part.optimizer.state.items():
+            for key, value in state.items():
+                name = f"{part.name}/{names[parameter]}/{key}"
+                if isinstance(value, torch.Tensor):
+                    tensors[name] = value.detach().cpu().contiguous()
+                else:
+                    numbers[name] = value
+    return tensors, numbers
+
+
+def _restore_optimizers(
+    optimizers: Optimizers, tensors: dict[str, torch.Tensor], numbers: dict[str, Any], source: Path
+) -> None:
+    parameters = dict(optimizers.model.named_parameters())
+    parts = {part.name: part for part in optimizers.parts}
+    for name, value in [*tensors.items(), *numbers.items()]:
+        if name.startswith("rng/"):
+            continue
+        part_name, parameter_name, key = name.split("/")
+        if part_name not in parts or parameter_name not in parameters:
+            have = ", ".join(parts)
+            raise CheckpointError(
+                f"{source}: state of {part_name} for {parameter_name}, but this run has {have}"
+            )
+        parameter = parameters[parameter_name]
+        if isinstance(value, torch.Tensor) and value.ndim:
+            value = value.to(parameter.device)
+        parts[part_name].optimizer.state[parameter][key] = value
+
+
+def _random_state() -> dict[str, torch.Tensor]:
+    state = {"rng/cpu": torch.get_rng_state()}
+    if torch.cuda.is_available():
+        state["rng/cuda"] = torch.cuda.get_rng_state()
+    return state
+
+
+def _restore_random_state(tensors: dict[str, torch.Tensor], source: Path) -> None:
+    if "rng/cpu" not in tensors:
+        raise CheckpointError(f"{source}: no random state in it")
+    torch.set_rng_state(tensors["rng/cpu"])
+    if "rng/cuda" in tensors and torch.cuda.is_available():
+        torch.cuda.set_rng_state(tensors["rng/cuda"])

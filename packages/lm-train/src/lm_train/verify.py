@@ -1,0 +1,56 @@
+"""`lm-train verify`: every byte of a dataset, a checkpoint, a model folder or a whole run against what was written."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+from pathlib import Path
+
+from lm_core.errors import LmCoreError
+from lm_core.manifest import verify_folder
+from lm_tokenizer import TokenizerError
+
+from lm_train.checkpoint import checkpoints
+from lm_train.dataset import TokenDataset
+from lm_train.dataset_format import DATASET_NAME
+from lm_train.errors import LmTrainError
+from lm_train.run_errors import RunError
+from lm_train.run_folder import RunFolder
+
+
+def verify_path(path: Path) -> Iterator[tuple[str, bool]]:
+    """A line for each dataset or checkpoint found at `path`, and whether it is sound. Raises RunError where there is none."""
+    if (path / DATASET_NAME).is_file():
+        yield _dataset(path)
+    elif (path / "config.toml").is_file():
+        run = RunFolder.open(path)
+        found = checkpoints(run.checkpoints)
+        if not found:
+            yield f"{path}: a run without a checkpoint", True
+        for checkpoint in found:
+            yield _folder(checkpoint)
+        folder = run.facts().get("dataset", {}).get("folder")
+        if folder and (Path(folder) / DATASET_NAME).is_file():
+            yield _dataset(Path(folder))
+    elif path.is_dir():
+        yield _folder(path)
+    else:
+        raise RunError(f"{path}: no such folder; name a dataset, a checkpoint, a model folder or a run")
+
+
+def _dataset(path: Path) -> tuple[str, bool]:
+    try:
+        dataset = TokenDataset(path, verify=True)
+    except (LmTrainError, LmCoreError, TokenizerError) as error:
+        return str(error), False
+    tokens = sum(dataset.tokens(split) for split in dataset.splits)
+    return f"{path}: dataset of {tokens:,} tokens, every byte as written", True
+
+
+def _folder(path: Path) -> tuple[str, bool]:
+    try:
+        manifest = verify_folder(path)
+    except LmCoreError as error:
+        return str(error), False
+    if manifest is None:
+        return f"{path}: no manifest.json, so nothing to check it against", False
+    return f"{path}: {manifest.kind} of {len(manifest.files)} files, every byte as written", True

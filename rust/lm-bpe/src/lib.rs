@@ -2,16 +2,26 @@
 
 #![forbid(unsafe_code)]
 
+mod counts;
 mod error;
 mod fingerprint;
 pub mod formats;
 mod hash;
 mod merge_table;
+mod neighbours;
+mod pairs;
 mod pretokenize;
+mod queue;
+mod tie_break;
 mod token_table;
+mod train;
 mod vocab;
+mod words;
 
+pub use counts::PretokenCounts;
 pub use error::Error;
 pub use fingerprint::fingerprint;
-pub use pretokenize::Pattern;
+pub use pretokenize::{Pattern, Pretokens};
+pub use tie_break::TieBreak;
+pub use train::{Ended, TrainOptions, TrainProgress, Training, train};
 pub use vocab::{MAX_ID, Merge, Model, Normalization, Vocabulary};

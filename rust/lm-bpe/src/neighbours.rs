@@ -1,0 +1,137 @@
+//! What one merge changes in the counts of other pairs, gathered by neighbour before any table is touched.
+//!
+//! When `(a, b)` becomes `m`, each left neighbour `p` turns a pair `(p, a)` into `(p, m)`, each right neighbour `q` a
+//! pair `(b, q)` into `(m, q)`, and two occurrences in a row turn `(b, a)` into `(m, m)`. Neighbours repeat a lot, so
+//! sums are kept in arrays indexed by their ids: four array updates an occurrence, one table update a neighbour.
+
+use crate::words::Pair;
+
+const NONE: u32 = u32::MAX;
+
+/// One way in which the merge turns a pair into another.
+pub(crate) struct Change {
+    pub(crate) lost: Pair,
+    pub(crate) won: Pair,
+    /// The occurrences, weighted by the counts of their words.
+    pub(crate) count: i64,
+    /// The change whose `won` is the same pair and that lists the words for both; its own index as a rule.
+    lists: u32,
+    /// The words that hold the won pair, and the last of them.
+    places: u32,
+    last_word: u32,
+}
+
+/// The changes of the merge at hand. Arrays are kept between merges and cleared by what was touched.
+#[derive(Default)]
+pub(crate) struct Neighbours {
+    pair: Pair,
+    merged: u32,
+    /// The change of each left and right neighbour, by id.
+    lefts: Vec<u32>,
+    rights: Vec<u32>,
+    /// The change of `(merged, merged)`.
+    twins: u32,
+    changes: Vec<Change>,
+    /// (change, word), each at most once, in order of words.
+    events: Vec<(u32, u32)>,
+}
+
+impl Neighbours {
+    /// Starts a merge. Ids are at most `merged` or have been merged before.
+    pub(crate) fn start(&mut self, pair: Pair, merged: u32, ids: usize) {
+        for change in &self.changes {
+            let (left, right) = (change.won.0 as usize, change.won.1 as usize);
+            self.lefts[left] = NONE;
+            self.rights[right] = NONE;
+        }
+        self.lefts.resize(ids.max(self.lefts.len()), NONE);
+        self.rights.resize(ids.max(self.rights.len()), NONE);
+        self.changes.clear();
+        self.events.clear();
+        (self.pair, self.merged, self.twins) = (pair, merged, NONE);
+    }
+
+    /// An occurrence with `left` before it.
+    pub(crate) fn left(&mut self, left: u32, count: i64, word: u32) {
+        let mut change = self.lefts[left as usize];
+        if change == NONE {
+            change = self.add((left, self.pair.0), (left, self.merged));
+            self.lefts[left as usize] = change;
+        }
+        self.count(change, count, word);
+    }
+
+    /// An occurrence with `right` behind it.
+    pub(crate) fn right(&mut self, right: u32, count: i64, word: u32) {
+        let mut change = self.rights[right as usize];
+        if change == NONE {
+            change = self.add((self.pair.1, right), (self.merged, right));
+            self.rights[right as usize] = change;
+        }
+        self.count(change, count, word);
+    }
+
+    /// An occurrence with another directly behind it.
+    pub(crate) fn twins(&mut self, count: i64, word: u32) {
+        let change = self.twin_change();
+        self.count(change, count, word);
+    }
+
+    fn twin_change(&mut self) -> u32 {
+        if self.twins == NONE {
+            self.twins = self.changes.len() as u32;
+            let (lost, won) = ((self.pair.1, self.pair.0), (self.merged, self.merged));
+            let lists = self.twins;
+            self.changes.push(Change { lost, won, count: 0, lists, places: 0, last_word: NONE });
+        }
+        self.twins
+    }
+
+    fn add(&mut self, lost: Pair, won: Pair) -> u32 {
+        // Where the merged token existed before, it may itself be a neighbour: three changes then win one pair.
+        let shared = (won == (self.merged, self.merged)).then(|| self.twin_change());
+        let change = self.changes.len() as u32;
+        let lists = shared.unwrap_or(change);
+        self.changes.push(Change { lost, won, count: 0, lists, places: 0, last_word: NONE });
+        change
+    }
+
+    fn count(&mut self, change: u32, count: i64, word: u32) {
+        let lists = {
+            let change = &mut self.changes[change as usize];
+            change.count += count;
+            change.lists
+        };
+        let listing = &mut self.changes[lists as usize];
+        if listing.last_word != word {
+            listing.last_word = word;
+            listing.places += 1;
+            self.events.push((lists, word));
+        }
+    }
+
+    pub(crate) fn changes(&self) -> &[Change] {
+        &self.changes
+    }
+
+    /// The words of every won pair: `(pair, its words)`, laid out one after another at the end of `places`.
+    /// Calls `list(pair, start, length)` for each. O(events).
+    pub(crate) fn list_places(&mut self, places: &mut Vec<u32>, mut list: impl FnMut(Pair, usize, u32)) {
+        let first = places.len();
+        places.resize(first + self.events.len(), 0);
+        let mut start = first;
+        for (index, change) in self.changes.iter_mut().enumerate() {
+            if change.lists == index as u32 {
+                list(change.won, start, change.places);
+                // From here on `last_word` is where the next word goes, counted from `first`.
+                change.last_word = (start - first) as u32;
+                start += change.places as usize;
+            }
+        }
+        for &(change, word) in &self.events {
+            let next = &mut self.changes[change as usize].last_word;
+            places[first + *next as usize] = word;
+            *next += 1;
+        }
+    }
+}

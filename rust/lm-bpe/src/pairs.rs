@@ -1,0 +1,208 @@
+//! For every pair of neighbouring ids: how often it occurs, and in which words.
+
+use crate::hash::hash_word;
+use crate::neighbours::Neighbours;
+use crate::words::{Pair, Words};
+
+/// A list of words, as a slice of `Pairs::places`.
+pub(crate) type List = u32;
+const NO_LIST: List = u32::MAX;
+const BYTES: usize = 256;
+
+#[derive(Debug, Clone, Copy)]
+struct Slot {
+    pair: u64,
+    count: i64,
+    /// The newest list of the pair's words.
+    list: List,
+}
+
+const FREE: u64 = u64::MAX;
+
+#[derive(Debug, Clone, Copy)]
+struct Span {
+    start: usize,
+    length: u32,
+    /// The list before this one of the same pair.
+    older: List,
+}
+
+/// Counts and places of all pairs. A pair gets its list of words when it is first made; later merges only shorten
+/// what the list is true of, so a listed word may no longer hold the pair, but every word that does is listed.
+pub(crate) struct Pairs {
+    slots: Vec<Slot>,
+    used: usize,
+    places: Vec<u32>,
+    lists: Vec<Span>,
+    dropped: usize,
+}
+
+fn key(pair: Pair) -> u64 {
+    u64::from(pair.0) << 32 | u64::from(pair.1)
+}
+
+impl Pairs {
+    /// Counts all pairs of bytes: a dense table of 65,536, then one list for each that occurs.
+    pub(crate) fn new(words: &Words, mut found: impl FnMut(Pair, i64, List)) -> Self {
+        let dense = |ids: &[u32]| ids[0] as usize * BYTES + ids[1] as usize;
+        let mut counts = vec![0i64; BYTES * BYTES];
+        let mut lengths = vec![0u32; BYTES * BYTES];
+        let mut last_word = vec![u32::MAX; BYTES * BYTES];
+        for (index, (ids, count)) in words.iter().enumerate() {
+            for pair in ids.windows(2).map(dense) {
+                counts[pair] = counts[pair].saturating_add(count);
+                if last_word[pair] != index as u32 {
+                    last_word[pair] = index as u32;
+                    lengths[pair] += 1;
+                }
+            }
+        }
+        let all = lengths.iter().map(|&length| length as usize).sum();
+        let slots = vec![Slot { pair: FREE, count: 0, list: NO_LIST }; 1 << 12];
+        let mut pairs = Self { slots, used: 0, places: vec![0; all], lists: Vec::new(), dropped: 0 };
+        let mut next = vec![0usize; BYTES * BYTES];
+        let mut start = 0;
+        for pair in 0..BYTES * BYTES {
+            next[pair] = start;
+            if lengths[pair] > 0 {
+                let ids = ((pair / BYTES) as u32, (pair % BYTES) as u32);
+                pairs.slot(ids).count = counts[pair];
+                let list = pairs.add_list(ids, start, lengths[pair]);
+                found(ids, counts[pair], list);
+                start += lengths[pair] as usize;
+            }
+        }
+        last_word.fill(u32::MAX);
+        for (index, (ids, _)) in words.iter().enumerate() {
+            for pair in ids.windows(2).map(dense) {
+                if last_word[pair] != index as u32 {
+                    last_word[pair] = index as u32;
+                    pairs.places[next[pair]] = index as u32;
+                    next[pair] += 1;
+                }
+            }
+        }
+        pairs
+    }
+
+    pub(crate) fn count(&self, pair: Pair) -> i64 {
+        self.slots[self.find(key(pair))].count
+    }
+
+    /// Forgets the count of a pair that has just been merged everywhere.
+    pub(crate) fn forget(&mut self, pair: Pair) {
+        let slot = self.find(key(pair));
+        self.slots[slot].count = 0;
+    }
+
+    /// Applies what a merge changed, and calls `found(pair, count, list)` for each pair that it made.
+    pub(crate) fn apply(&mut self, neighbours: &mut Neighbours, mut found: impl FnMut(Pair, i64, List)) {
+        for change in neighbours.changes() {
+            self.slot(change.lost).count -= change.count;
+            let won = self.slot(change.won);
+            won.count = won.count.saturating_add(change.count);
+        }
+        let mut places = std::mem::take(&mut self.places);
+        neighbours.list_places(&mut places, |pair, start, length| {
+            let list = self.add_list(pair, start, length);
+            let count = self.count(pair);
+            if count > 0 {
+                found(pair, count, list);
+            }
+        });
+        self.places = places;
+    }
+
+    /// Moves the words of one list to `words`.
+    pub(crate) fn take_list(&mut self, list: List, words: &mut Vec<u32>) {
+        let span = &mut self.lists[list as usize];
+        words.extend_from_slice(&self.places[span.start..span.start + span.length as usize]);
+        self.dropped += span.length as usize;
+        span.length = 0;
+        if self.dropped > self.places.len() / 2 {
+            self.compact();
+        }
+    }
+
+    /// Moves the words of all lists of a pair to `words`.
+    pub(crate) fn take_all_lists(&mut self, pair: Pair, words: &mut Vec<u32>) {
+        let slot = self.find(key(pair));
+        let mut list = std::mem::replace(&mut self.slots[slot].list, NO_LIST);
+        while list != NO_LIST {
+            let older = self.lists[list as usize].older;
+            self.take_list(list, words);
+            list = older;
+        }
+    }
+
+    /// Gives up the words of a list and of all before it.
+    fn drop_lists(&mut self, mut list: List) {
+        while list != NO_LIST {
+            let span = &mut self.lists[list as usize];
+            self.dropped += span.length as usize;
+            span.length = 0;
+            list = span.older;
+        }
+    }
+
+    fn add_list(&mut self, pair: Pair, start: usize, length: u32) -> List {
+        let list = self.lists.len() as List;
+        let older = std::mem::replace(&mut self.slot(pair).list, list);
+        self.lists.push(Span { start, length, older });
+        list
+    }
+
+    /// Closes the gaps of taken lists. Lists lie in the order of their numbers, so one pass forward does.
+    fn compact(&mut self) {
+        let mut write = 0;
+        for span in self.lists.iter_mut().filter(|span| span.length > 0) {
+            self.places.copy_within(span.start..span.start + span.length as usize, write);
+            span.start = write;
+            write += span.length as usize;
+        }
+        self.places.truncate(write);
+        self.dropped = 0;
+    }
+
+    /// The slot of a pair, or the free one where it belongs.
+    fn find(&self, key: u64) -> usize {
+        let mask = self.slots.len() - 1;
+        let mut slot = hash_word(key) as usize & mask;
+        while self.slots[slot].pair != key && self.slots[slot].pair != FREE {
+            slot = (slot + 1) & mask;
+        }
+        slot
+    }
+
+    /// The slot of a pair, made if there is none.
+    fn slot(&mut self, pair: Pair) -> &mut Slot {
+        let mut slot = self.find(key(pair));
+        if self.slots[slot].pair == FREE {
+            if 2 * self.used >= self.slots.len() {
+                self.rebuild();
+                slot = self.find(key(pair));
+            }
+            self.used += 1;
+            self.slots[slot].pair = key(pair);
+        }
+        &mut self.slots[slot]
+    }
+
+    /// Makes room: pairs that no longer occur go, and the table grows if more than a quarter of it remains.
+    fn rebuild(&mut self) {
+        let free = Slot { pair: FREE, count: 0, list: NO_LIST };
+        let (live, dead): (Vec<Slot>, Vec<Slot>) =
+            self.slots.iter().filter(|slot| slot.pair != FREE).partition(|slot| slot.count != 0);
+        for slot in dead {
+            self.drop_lists(slot.list);
+        }
+        let size = if 4 * live.len() > self.slots.len() { 2 * self.slots.len() } else { self.slots.len() };
+        self.slots.clear();
+        self.slots.resize(size, free);
+        self.used = live.len();
+        for kept in live {
+            let slot = self.find(kept.pair);
+            self.slots[slot] = kept;
+        }
+    }
+}

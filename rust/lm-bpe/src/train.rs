@@ -1,0 +1,189 @@
+//! The BPE trainer: join the most frequent pair of neighbouring tokens, again and again.
+//!
+//! Start with one id for each byte. Count every pair of neighbouring ids over all pretokens, each weighted by how
+//! often it occurs. Take the pair with the highest count (ties by a stated rule), give it the next id, replace it
+//! everywhere, and repeat until the vocabulary is full. Sennrich et al. 2016, <https://arxiv.org/abs/1508.07909>.
+//!
+//! Nothing is counted twice: `pairs` knows in which words each pair occurs, so a merge visits only those, and only
+//! the pairs beside it change. `queue` holds pairs by a count that may be out of date; counts only fall, so a pair
+//! that comes out on top with its true count is the most frequent one. Otherwise it goes back with that count.
+
+use std::collections::HashMap;
+use std::ops::ControlFlow;
+
+use crate::counts::PretokenCounts;
+use crate::error::Error;
+use crate::neighbours::Neighbours;
+use crate::pairs::Pairs;
+use crate::queue::{Candidate, Queue};
+use crate::tie_break::{TieBreak, byte_level_order};
+use crate::vocab::{MAX_ID, Merge};
+use crate::words::{Pair, Words};
+
+/// What to train.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct TrainOptions {
+    /// Tokens wanted in all: 256 bytes, merges, special tokens.
+    pub vocab_size: usize,
+    /// Of these, the ids that special tokens will take.
+    pub special_tokens: usize,
+    pub tie_break: TieBreak,
+    /// Pairs that occur less often are not merged; 0 means 1.
+    pub min_frequency: u64,
+}
+
+/// Why training ended.
+#[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
+pub enum Ended {
+    /// The vocabulary has the size that was asked for.
+    Full,
+    /// No pair is left that occurs `min_frequency` times: the text is too small for the vocabulary.
+    NoPairLeft,
+}
+
+/// A trained vocabulary: id 0-255 are the bytes, the next ids the merged tokens in the order of their creation.
+#[derive(Debug, Clone, PartialEq, Eq)]
+pub struct Training {
+    pub tokens: Vec<Vec<u8>>,
+    /// In rank order, no pair twice.
+    pub merges: Vec<Merge>,
+    pub ended: Ended,
+}
+
+/// How far training is: called after every merge.
+#[derive(Debug, Clone, Copy, PartialEq, Eq)]
+pub struct TrainProgress {
+    pub tokens: usize,
+    pub wanted: usize,
+    /// How often the pair merged last occurs.
+    pub count: u64,
+}
+
+/// Learns merges from counts. The result depends on nothing but counts and options.
+///
+/// Two merges may make the same bytes (`a`+`ba`, `ab`+`a`): the second then reuses the first's id, and makes no token.
+/// [`TieBreak::HuggingFace`] also keeps that library's two quirks, which show only then: the count of a merged pair is
+/// not reset, and a pair made twice merges in one half of its places at a time (its later rank is the one kept).
+///
+/// Errors: a vocabulary size that does not hold bytes and special tokens or passes [`MAX_ID`]; more than `u32::MAX`
+/// bytes of distinct pretokens; [`Error::Interrupted`] where `progress` breaks.
+/// O(merges log pairs + the words each merge visits).
+pub fn train(
+    counts: &PretokenCounts,
+    options: &TrainOptions,
+    progress: &mut dyn FnMut(TrainProgress) -> ControlFlow<()>,
+) -> Result<Training, Error> {
+    let wanted = tokens_wanted(options)?;
+    let quirks = options.tie_break == TieBreak::HuggingFace;
+    let least = i64::try_from(options.min_frequency.max(1)).unwrap_or(i64::MAX);
+    let mut tokens = Tokens::new(options.tie_break);
+    let mut merges = Vec::new();
+
+    let mut words = Words::new(counts)?;
+    let mut neighbours = Neighbours::default();
+    let mut queue = Queue::default();
+    let mut pairs = Pairs::new(&words, |pair, count, list| {
+        queue.push(Candidate { count, pair, list }, |a, b| tokens.better(a, b));
+    });
+    let mut places = Vec::new(); // words that may hold the pair at hand
+
+    while tokens.len() < wanted {
+        let Some(best) = queue.pop(|a, b| tokens.better(a, b)) else { break };
+        let (pair, count) = (best.pair, pairs.count(best.pair));
+        if count != best.count {
+            queue.push(Candidate { count, ..best }, |a, b| tokens.better(a, b));
+            continue;
+        }
+        if count < least {
+            break;
+        }
+        let merged = tokens.join(pair);
+        merges.push(Merge { left: pair.0, right: pair.1, merged });
+
+        places.clear();
+        if quirks {
+            pairs.take_list(best.list, &mut places);
+        } else {
+            pairs.take_all_lists(pair, &mut places);
+        }
+        neighbours.start(pair, merged, tokens.len());
+        for &word in &places {
+            words.merge(word, pair, merged, &mut neighbours);
+        }
+        if !quirks {
+            pairs.forget(pair);
+        }
+        pairs.apply(&mut neighbours, |pair, count, list| {
+            queue.push(Candidate { count, pair, list }, |a, b| tokens.better(a, b));
+        });
+        let state = TrainProgress { tokens: tokens.len(), wanted, count: count as u64 };
+        if progress(state).is_break() {
+            return Err(Error::Interrupted);
+        }
+    }
+    let ended = if tokens.len() < wanted { Ended::NoPairLeft } else { Ended::Full };
+    Ok(Training { tokens: tokens.bytes, merges: last_of_each_pair(merges), ended })
+}
+
+/// Bytes and merged tokens that are to be had.
+fn tokens_wanted(options: &TrainOptions) -> Result<usize, Error> {
+    let (least, most) = (256 + options.special_tokens, MAX_ID as usize + 1);
+    match options.vocab_size {
+        wanted if wanted < least => Err(Error::VocabularyTooSmall { wanted, least }),
+        wanted if wanted > most => Err(Error::VocabularyTooLarge { wanted, most }),
+        wanted => Ok(wanted - options.special_tokens),
+    }
+}
+
+/// Where a pair was merged twice, only the later rank counts, as in Hugging Face's files.
+fn last_of_each_pair(merges: Vec<Merge>) -> Vec<Merge> {
+    let last: HashMap<Pair, usize> =
+        merges.iter().enumerate().map(|(rank, merge)| ((merge.left, merge.right), rank)).collect();
+    let kept = |rank: usize, merge: &Merge| last[&(merge.left, merge.right)] == rank;
+    merges.iter().enumerate().filter(|&(rank, merge)| kept(rank, merge)).map(|(_, merge)| *merge).collect()
+}
+
+/// The tokens so far, and the order among pairs of equal count.
+struct Tokens {
+    bytes: Vec<Vec<u8>>,
+    ids: HashMap<Vec<u8>, u32>,
+    tie_break: TieBreak,
+    byte_order: [u32; 256],
+}
+
+impl Tokens {
+    fn new(tie_break: TieBreak) -> Self {
+        let bytes: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
+        let ids = bytes.iter().cloned().zip(0..).collect();
+        Self { bytes, ids, tie_break, byte_order: byte_level_order() }
+    }
+
+    fn len(&self) -> usize {
+        self.bytes.len()
+    }
+
+    /// The id of the two parts in a row: a new one unless these bytes are a token already.
+    fn join(&mut self, pair: Pair) -> u32 {
+        let joined = [&self.bytes[pair.0 as usize][..], &self.bytes[pair.1 as usize]].concat();
+        let next = self.bytes.len() as u32;
+        let id = *self.ids.entry(joined.clone()).or_insert(next);
+        if id == next {
+            self.bytes.push(joined);
+        }
+        id
+    }
+
+    /// Whether `a` is merged before `b`: the higher count, then the tie rule.
+    fn better(&self, a: &Candidate, b: &Candidate) -> bool {
+        if a.count != b.count {
+            return a.count > b.count;
+        }
+        let order = |id: u32| self.byte_order.get(id as usize).copied().unwrap_or(id);
+        let bytes = |pair: Pair| (&self.bytes[pair.0 as usize], &self.bytes[pair.1 as usize]);
+        match self.tie_break {
+            TieBreak::HuggingFace => (order(a.pair.0), order(a.pair.1)) < (order(b.pair.0), order(b.pair.1)),
+            TieBreak::Ids => a.pair < b.pair,
+            TieBreak::Greatest => bytes(a.pair) > bytes(b.pair),
+        }
+    }
+}

@@ -6,6 +6,7 @@ Each command parses to an action, a function of the stop signal that gives an ex
 
 from __future__ import annotations
 
+import difflib
 import errno
 import sys
 from collections.abc import Callable, Sequence
@@ -19,8 +20,8 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from lm_train.closing import closing_lines, own_command
 from lm_train.config import TrainConfig
 from lm_train.config_file import recipes, to_toml
-from lm_train.errors import LmTrainError
-from lm_train.layers import normalized, sources
+from lm_train.errors import ConfigError, LmTrainError
+from lm_train.layers import ALL_COMMANDS, normalized, sources
 from lm_train.run_errors import NotFiniteError, RunError
 from lm_train.signals import EXIT_STOPPED, Stop, Stopped
 
@@ -228,10 +229,19 @@ def run(arguments: Sequence[str]) -> int:
 
 
 def _dispatch(arguments: list[str], stop: Stop) -> int:
+    if arguments and not arguments[0].startswith("-") and arguments[0] not in ALL_COMMANDS:
+        raise ConfigError(_no_such_command(arguments[0]))
     tokens = normalized(arguments)
     app.config = sources(tokens)
     action = app(tokens)
     return action(stop) if callable(action) else EXIT_DONE  # --help and --version have printed themselves
+
+
+def _no_such_command(name: str) -> str:
+    near = difflib.get_close_matches(name, ALL_COMMANDS, 1)
+    if near:
+        return f'no such command: {name}; did you mean "{near[0]}"?'
+    return f"no such command: {name}; to train on it: {own_command()} --data {name}"
 
 
 def explain(error: Exception) -> tuple[str | None, int]:

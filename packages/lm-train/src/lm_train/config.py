@@ -77,6 +77,8 @@ class ModelOptions:
     """Biases in the linear layers."""
     qkv_bias: bool = False
     """Biases on queries, keys and values only (a Qwen2 block)."""
+    init: Literal["fan_in", "gpt2"] = "fan_in"
+    """How weights start."""
 
 
 @Parameter(group=Group("Optimizer", sort_key=4))

@@ -189,7 +189,7 @@ def _mismatch(value: Any, wanted: Any) -> str | None:
 
 
 def _nearest(name: str) -> str:
-    known = list(_keys())
+    known = [*_keys(), *_TABLES]
     near = difflib.get_close_matches(name, known, 1)
     if not near:  # the right name in the wrong table
         near = [key for key in known if key.rpartition(".")[2] == name.rpartition(".")[2]][:1]
@@ -198,6 +198,9 @@ def _nearest(name: str) -> str:
         if near
         else f"; known: {', '.join(sorted(k for k in known if '.' not in k))}"
     )
+
+
+_TABLES = tuple(key for key, value in dataclasses.asdict(TrainConfig()).items() if isinstance(value, dict))
 
 
 def _keys() -> list[str]:

@@ -5,6 +5,7 @@ Nothing here decides anything. `open_display()` picks; both kinds have the same 
 
 from __future__ import annotations
 
+import contextlib
 import itertools
 import math
 import sys
@@ -95,7 +96,8 @@ class Plain(Silent):
         self._last_line = -math.inf
 
     def say(self, text: str) -> None:
-        print(text, file=self._stream, flush=True)
+        with contextlib.suppress(BrokenPipeError):  # whoever read the lines went away; the run goes on
+            print(text, file=self._stream, flush=True)
 
     def preparing(self, what: str, done: int, total: int) -> None:
         now = time.monotonic()

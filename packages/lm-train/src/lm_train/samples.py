@@ -22,7 +22,7 @@ _PROMPTS = {
 
 def prompts_for(config: SampleConfig, data: str) -> tuple[str, ...]:
     """The prompts asked for, or those that suit a named text; an empty one starts a document."""
-    return config.prompts or _PROMPTS.get(data, ("",))
+    return config.prompts or _PROMPTS.get(data.partition(":")[0], ("",))
 
 
 @torch.no_grad()

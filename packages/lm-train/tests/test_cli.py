@@ -1,0 +1,166 @@
+"""The command line: help without torch, precedence, and one plain message for every mistake."""
+
+import subprocess
+import sys
+import tomllib
+
+import pytest
+from lm_train import cli
+from lm_train.config import TrainConfig
+from lm_train.config_file import build
+
+
+@pytest.fixture
+def settings(capsys, monkeypatch, tmp_path):
+    """What `--print-config` gives for some arguments."""
+    monkeypatch.chdir(tmp_path)
+
+    def parse(*arguments):
+        assert cli.run([*arguments, "--print-config"]) == 0
+        return build(tomllib.loads(capsys.readouterr().out))
+
+    return parse
+
+
+@pytest.fixture
+def mistake(capsys, monkeypatch, tmp_path):
+    """The message of a call that must end with exit code 2."""
+    monkeypatch.chdir(tmp_path)
+
+    def call(*arguments):
+        assert cli.run(list(arguments)) == 2
+        out, err = capsys.readouterr()
+        assert out == ""
+        assert "Traceback" not in err
+        return err
+
+    return call
+
+
+def test_help_and_print_config_import_no_torch():
+    code = (
+        "import contextlib, io, sys\nfrom lm_train.cli import run\n"
+        "with contextlib.redirect_stdout(io.StringIO()) as out:\n"
+        "    codes = run(['--help']), run(['--print-config']), run(['report', '--help'])\n"
+        "    wrong = run(['--modle.d-model', '3'])\n"
+        "assert codes == (0, 0, 0) and wrong == 2, (codes, wrong)\n"
+        "assert '--model.d-model' in out.getvalue() and 'Minutes of training' in out.getvalue()\n"
+        "print('torch' in sys.modules, 'matplotlib' in sys.modules)\n"
+    )
+    done = subprocess.run(
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+    )
+    assert done.stdout.strip() == "False False"
+
+
+def test_the_module_and_the_script_are_the_same_program():
+    done = subprocess.run(
+        [sys.executable, "-m", "lm_train", "--version"],
+        capture_output=True,
+        text=True,
+        timeout=60,
+        check=True,
+    )
+    assert done.stdout.strip() == "0.1.0"
+
+
+def test_a_flag_goes_before_the_environment_before_a_later_file_before_an_earlier_one(
+    settings, monkeypatch, tmp_path
+):
+    (tmp_path / "a.toml").write_text("seed = 1\nbatch = 11\n[optim]\nlr = 0.1\nclip = 0.1")
+    (tmp_path / "b.toml").write_text("batch = 12\n[optim]\nlr = 0.2")
+    monkeypatch.setenv("LM_OPTIM_LR", "0.3")
+    monkeypatch.setenv("LM_VOCAB_SIZE", "333")
+    found = settings("--config", "a.toml", "--config=b.toml", "--vocab-size", "444")
+    assert (found.seed, found.batch, found.optim.lr, found.optim.clip, found.vocab_size) == (
+        1,
+        12,
+        0.3,
+        0.1,
+        444,
+    )
+
+
+def test_print_config_says_the_default_budget(settings):
+    assert settings() == TrainConfig(minutes=1.0)
+
+
+def test_a_budget_replaces_lower_ones_of_any_unit(settings, monkeypatch, tmp_path):
+    (tmp_path / "a.toml").write_text("minutes = 30")
+    assert settings("--config", "a.toml", "--steps", "5") == TrainConfig(steps=5)
+    monkeypatch.setenv("LM_TOKENS", "1000")
+    assert settings("--config", "a.toml") == TrainConfig(tokens=1000)
+    assert settings("--config", "a.toml", "--steps=5") == TrainConfig(steps=5)
+
+
+def test_the_environment_can_name_a_recipe(settings, monkeypatch):
+    monkeypatch.setenv("LM_CONFIG", "shakespeare")
+    assert settings().data == "shakespeare"
+
+
+def test_lists_are_given_by_repeating_a_flag(settings):
+    assert settings("--samples.prompts", "a b", "--samples.prompts", "c").samples.prompts == ("a b", "c")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--model.d-modle", "3"], "Unknown option: --model.d-modle. Did you mean --model.d-model?"),
+        (["--minutes", "soon"], 'Invalid value for --minutes: unable to convert "soon" into float.'),
+        (["--minutes", "-1"], "minutes must be above 0, got -1.0"),
+        (["--steps", "3", "--minutes", "3"], "give one budget, got minutes and steps"),
+        (["--model.norm", "batch"], 'Invalid value "batch" for --model.norm. Choose from: "rms", "layer".'),
+        (["reprot", "x"], 'no such command: reprot; did you mean "report"?'),
+        (["corpus.txt"], "no such command: corpus.txt; to train on it: lm-train --data corpus.txt"),
+        (["--config", "nowhere.toml"], "--config nowhere.toml: no such file or recipe"),
+        (
+            ["--resume"],
+            "--resume: no run under runs/ was stopped; name the run to continue: --resume runs/NAME",
+        ),
+        (["--resume", "nowhere"], "nowhere: no such run folder"),
+        (["--resume", "."], ".: not a run folder: it has no config.toml"),
+        (["report"], "no run to report on"),
+        (["report", "nowhere"], "nowhere: no such run folder"),
+        (["verify"], "nothing to verify"),
+        (["verify", "nowhere"], "nowhere: no such folder"),
+        (["--data", "nowhere.txt"], "there is no file or folder nowhere.txt"),
+        (["--tokenizer", "nowhere.json"], "--tokenizer nowhere.json: no such file"),
+        (["--model.n-heads", "3", "--data", "stories:1kb"], "n_heads (3) must divide d_model (128)"),
+        (["--device", "cuda", "--data", "stories:1kb"], "--device cuda: not available here (available: cpu)"),
+    ],
+)
+def test_a_mistake_is_one_plain_message(mistake, arguments, message, monkeypatch):
+    import torch
+
+    monkeypatch.setattr(torch.cuda, "is_available", lambda: False)
+    assert message in mistake(*arguments)
+
+
+def test_a_wrong_value_in_the_environment_names_its_variable(mistake, monkeypatch):
+    monkeypatch.setenv("LM_BATCH", "many")
+    assert 'Invalid value for [batch] from LM_BATCH: unable to convert "many" into int.' in mistake(
+        "--print-config"
+    )
+
+
+def test_an_error_of_the_program_itself_keeps_its_traceback(monkeypatch):
+    def broken(arguments, stop):
+        raise ZeroDivisionError("a fault")
+
+    monkeypatch.setattr(cli, "_dispatch", broken)
+    with pytest.raises(ZeroDivisionError):
+        cli.run([])
+
+
+def test_a_full_disk_and_full_memory_are_faults_with_a_message(monkeypatch, capsys):
+    for error, text in (
+        (OSError(28, "No space left on device", "x"), "the disk is full"),
+        (MemoryError(), "try half of --batch"),
+    ):
+
+        def fail(arguments, stop, error=error):
+            raise error
+
+        monkeypatch.setattr(cli, "_dispatch", fail)
+        assert cli.run([]) == 1
+        assert text in capsys.readouterr().err

@@ -1,0 +1,113 @@
+"""How long a run is, and the learning rate that ends with it."""
+
+import pytest
+from lm_train.budget import MEASURED_STEPS, Budget
+from lm_train.config import ModelOptions, ScheduleConfig, TrainConfig
+from lm_train.due import Due
+
+
+def timed(schedule, seconds=60.0):
+    return Budget(schedule=schedule, steps=None, seconds=seconds)
+
+
+def simulate(budget, step_seconds):
+    """(the step at which the plan was made, the plan) of a run whose step `i` takes `step_seconds(i)`."""
+    step, seconds = 0, 0.0
+    while True:
+        plan = budget.plan(step, seconds, step_seconds(step))
+        if plan is not None:
+            return step, plan
+        seconds += step_seconds(step)
+        step += 1
+
+
+def test_a_budget_in_steps_or_tokens_is_its_own_plan():
+    assert Budget.of(TrainConfig(steps=7)).plan(0, 0.0, 0.0) == 7
+    config = TrainConfig(tokens=100, batch=2, model=ModelOptions(context=16))
+    assert Budget.of(config).plan(0, 0.0, 0.0) == 4
+
+
+def test_the_plan_is_made_where_the_decay_begins_and_fills_the_time():
+    budget = timed(ScheduleConfig(warmup=20, decay=0.5))
+    made, total = simulate(budget, lambda step: 0.1)
+    assert total == 600
+    assert 298 <= made <= 300
+    assert budget.factor(made - 1, None) == budget.factor(made - 1, total) == 1.0
+
+
+def test_before_the_plan_the_learning_rate_is_what_it_would_be_with_it():
+    budget = timed(ScheduleConfig(warmup=20, decay=0.5))
+    made, total = simulate(budget, lambda step: 0.1 if step % 3 else 0.2)
+    assert [budget.factor(step, None) for step in range(made)] == [
+        budget.factor(step, total) for step in range(made)
+    ]
+
+
+def test_steps_that_become_slower_shorten_the_plan():
+    fast = simulate(timed(ScheduleConfig()), lambda step: 0.1)[1]
+    slow = simulate(timed(ScheduleConfig()), lambda step: 0.1 if step < 100 else 0.3)[1]
+    assert 100 < slow < fast
+
+
+def test_cosine_is_planned_at_the_end_of_its_warm_up():
+    made, total = simulate(timed(ScheduleConfig(name="cosine", warmup=30)), lambda step: 0.1)
+    assert made == 30
+    assert total == 600
+
+
+def test_no_plan_is_made_from_steps_that_were_not_timed():
+    made, total = simulate(timed(ScheduleConfig(name="cosine", warmup=0)), lambda step: 0.1)
+    assert made == MEASURED_STEPS
+    assert total == 600
+
+
+def test_a_budget_shorter_than_a_few_steps_still_ends():
+    made, total = simulate(timed(ScheduleConfig(), seconds=0.5), lambda step: 0.1)
+    assert made == total == MEASURED_STEPS
+
+
+@pytest.mark.parametrize("name", ["wsd", "cosine", "linear"])
+def test_the_learning_rate_ends_at_its_floor(name):
+    budget = Budget(schedule=ScheduleConfig(name=name, floor=0.1, warmup=5), steps=100, seconds=None)
+    factors = [budget.factor(step, 100) for step in range(101)]
+    assert max(factors) == pytest.approx(1.0)
+    assert factors[100] == pytest.approx(0.1)
+    assert factors[99] < 0.2
+
+
+def test_a_run_shorter_than_its_warm_up_has_a_schedule():
+    for name in ("wsd", "cosine", "linear", "constant"):
+        budget = Budget(schedule=ScheduleConfig(name=name, warmup=20), steps=3, seconds=None)
+        assert all(0 <= budget.factor(step, 3) <= 1 for step in range(3))
+
+
+def test_progress_is_of_time_until_there_is_a_plan():
+    budget = timed(ScheduleConfig())
+    assert budget.progress(10, 15.0, None) == 0.25
+    assert budget.progress(150, 15.0, 300) == 0.5
+
+
+def test_due_by_steps_is_at_their_multiples():
+    due = Due(3)
+    assert [step for step in range(1, 10) if due(step, 0.0)] == [3, 6, 9]
+
+
+def test_due_by_times_is_spread_over_the_run_and_leaves_out_its_end():
+    due = Due(None, times=4)
+    assert [step for step in range(1, 13) if due(step, step / 12)] == [3, 6, 9]
+
+
+def test_due_on_a_resumed_run_does_not_repeat_what_was_done():
+    due = Due(None, times=4, progress=0.5)
+    assert [step for step in range(7, 13) if due(step, step / 12)] == [9]
+
+
+def test_due_by_minutes_counts_from_the_last_time():
+    now = [0.0]
+    due = Due(None, minutes=1.0, clock=lambda: now[0])
+    now[0] = 59.0
+    assert not due(1, 0.0)
+    now[0] = 60.0
+    assert due(2, 0.0)
+    due.done()
+    assert not due(3, 0.0)

@@ -44,9 +44,10 @@ class Batches:
         predicted = dataset.tokens(split) - 1
         if predicted < context:
             raise TooFewTokensError(_too_few(dataset, split, context))
-        # as many windows as fit behind every offset, so that epochs are of one length
+        # One number of windows for all epochs, such that offsets of at least 0 .. context-1 are possible behind it. What an
+        # epoch leaves out at both ends is less than two windows, and other epochs have it.
         self.windows = max(1, (predicted - (context - 1)) // context)
-        self._offsets = min(context, predicted - self.windows * context + 1)
+        self._offsets = predicted - self.windows * context + 1
 
     @property
     def steps_per_epoch(self) -> float:

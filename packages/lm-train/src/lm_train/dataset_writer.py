@@ -13,11 +13,13 @@ from lm_core.manifest import FileEntry
 from lm_train.dataset_format import Shard, dtype_for, index_name
 from lm_train.errors import DatasetError
 
+Places = npt.NDArray[np.int64]
+
 
 class SplitWriter:
     """Writes one split into `folder`. `append` documents, then `close`; `shards` is then what dataset.json says of them.
 
-    A shard is closed at the first document end at which it has `shard_tokens` tokens or more, as far as calls of `append` end there.
+    A shard is closed at the first document end at which it has `shard_tokens` tokens or more.
     """
 
     def __init__(self, folder: Path, split: str, vocab_size: int, *, shard_tokens: int) -> None:
@@ -26,24 +28,34 @@ class SplitWriter:
         self.shards: dict[str, Shard] = {}
         self._shard: _OpenShard | None = None
 
-    def append(self, ids: npt.NDArray[np.uint32], ends: npt.NDArray[np.int64], text_bytes: int) -> None:
-        """Appends ids; `ends` are the places within them where documents end (the last may go on in the next call).
+    def append(
+        self, ids: npt.NDArray[np.uint32], ends: Places, bytes_at_ends: Places, text_bytes: int
+    ) -> None:
+        """Appends ids, which spell `text_bytes` bytes of text. `ends` are the places in them where documents end and `bytes_at_ends` the
+        bytes of text up to there; a document that is not at its end goes on in the next call.
 
         `DatasetError` for an id outside the vocabulary: nothing is ever wrapped into the dtype.
         """
-        if len(ids) == 0:
-            return
-        largest = int(ids.max())
-        if largest >= self.vocab_size:
+        if len(ids) and (largest := int(ids.max())) >= self.vocab_size:
             raise DatasetError(
                 f"the tokenizer gave the id {largest}, outside its vocabulary of {self.vocab_size:,}; it is damaged"
             )
-        if self._shard is None:
-            self._shard = _OpenShard(self.folder / f"{self.split}-{len(self.shards):05d}.bin")
-        self._shard.append(ids.astype(self.dtype), ends, text_bytes, largest)
-        at_document_end = len(ends) > 0 and int(ends[-1]) == len(ids)
-        if at_document_end and self._shard.tokens >= self.shard_tokens:
-            self._close_shard()
+        start = spelled = document = 0
+        while start < len(ids):
+            if self._shard is None:
+                self._shard = _OpenShard(self.folder / f"{self.split}-{len(self.shards):05d}.bin")
+            full = document + int(
+                np.searchsorted(ends[document:], start + self.shard_tokens - self._shard.tokens)
+            )
+            if closes := full < len(ends):
+                stop, stop_spelled, stop_document = int(ends[full]), int(bytes_at_ends[full]), full + 1
+            else:
+                stop, stop_spelled, stop_document = len(ids), text_bytes, len(ends)
+            part_ends = ends[document:stop_document] - start
+            self._shard.append(ids[start:stop].astype(self.dtype), part_ends, stop_spelled - spelled)
+            start, spelled, document = stop, stop_spelled, stop_document
+            if closes:
+                self._close_shard()
 
     def close(self) -> None:
         if self._shard:
@@ -67,15 +79,13 @@ class _OpenShard:
         self._ids = _HashedFile(path)
         self._ends = _HashedFile(path.with_name(index_name(path.name)))
 
-    def append(
-        self, ids: npt.NDArray[np.integer], ends: npt.NDArray[np.int64], text_bytes: int, largest: int
-    ) -> None:
+    def append(self, ids: npt.NDArray[np.integer], ends: Places, text_bytes: int) -> None:
         self._ids.write(ids.tobytes())
         self._ends.write((ends + self.tokens).astype("<u8").tobytes())
         self.tokens += len(ids)
         self.documents += len(ends)
         self.text_bytes += text_bytes
-        self.largest_id = max(self.largest_id, largest)
+        self.largest_id = max(self.largest_id, int(ids.max()))
 
     def close(self) -> Shard:
         return Shard(

@@ -38,6 +38,8 @@ from lm_train.sources import Source, open_sources
 from lm_train.text_files import SEPARATOR
 
 Progress = Callable[[str, int, int], None]
+Places = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
 END_OF_TEXT = "<|endoftext|>"
 CHARACTERS = "characters"
 SHARD_TOKENS = 1 << 28
@@ -242,7 +244,8 @@ def _write(
             for split, writer in writers.items():
                 chosen = in_split == split
                 of_split, ends = _joined(ids, offsets, chosen, last, end_id)
-                writer.append(of_split, ends, int(sizes[chosen].sum()))
+                spelled = np.cumsum(sizes[chosen])
+                writer.append(of_split, ends, spelled[last[chosen]], int(sizes[chosen].sum()))
             done += int(sizes.sum())
             if progress:
                 progress("encode", done, total)
@@ -255,16 +258,12 @@ def _write(
 
 
 def _joined(
-    ids: npt.NDArray[np.uint32],
-    offsets: npt.NDArray[np.integer],
-    chosen: npt.NDArray[np.bool_],
-    last: npt.NDArray[np.bool_],
-    end_id: int | None,
-) -> tuple[npt.NDArray[np.uint32], npt.NDArray[np.int64]]:
+    ids: npt.NDArray[np.uint32], offsets: Places, chosen: Flags, last: Flags, end_id: int | None
+) -> tuple[npt.NDArray[np.uint32], Places]:
     """The chosen pieces' ids one after another, `end_id` after each document, and where documents end in the result."""
-    lengths = np.diff(offsets.astype(np.int64))
+    lengths: Places = offsets[1:] - offsets[:-1]
     kept = ids[np.repeat(chosen, lengths)]
-    ends = np.cumsum(lengths[chosen])[last[chosen]]
+    ends: Places = np.cumsum(lengths[chosen])[last[chosen]]
     if end_id is None:
         return kept, ends
     return np.insert(kept, ends, end_id), ends + np.arange(1, len(ends) + 1)

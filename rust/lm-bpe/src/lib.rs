@@ -2,16 +2,21 @@
 
 #![forbid(unsafe_code)]
 
+mod cache;
 mod counts;
+mod decode;
+mod encode;
 mod error;
 mod fingerprint;
 pub mod formats;
 mod hash;
+mod merge;
 mod merge_table;
 mod neighbours;
 mod pairs;
 mod pretokenize;
 mod queue;
+mod special;
 mod tie_break;
 mod token_table;
 mod train;
@@ -19,9 +24,12 @@ mod vocab;
 mod words;
 
 pub use counts::PretokenCounts;
+pub use decode::DecodeStream;
+pub use encode::Encoder;
 pub use error::Error;
 pub use fingerprint::fingerprint;
 pub use pretokenize::{Pattern, Pretokens};
+pub use special::{Part, SpecialMatch, SpecialTokens};
 pub use tie_break::TieBreak;
 pub use train::{Ended, TrainOptions, TrainProgress, Training, train};
 pub use vocab::{MAX_ID, Merge, Model, Normalization, Vocabulary};

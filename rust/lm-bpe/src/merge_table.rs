@@ -24,12 +24,17 @@ pub(crate) struct MergeTable {
     slots: Vec<Slot>,
     /// Every merge has a higher rank than those that make its parts. Then ranks may be worked off in ascending order.
     ascending: bool,
+    length: usize,
 }
 
 impl MergeTable {
     /// Checks that each merge joins two tokens into their bytes in a row, and that no pair comes twice.
     pub(crate) fn new(merges: &[Merge], tokens: &TokenTable) -> Result<Self, Error> {
-        let mut table = Self { slots: vec![FREE; (2 * merges.len() + 1).next_power_of_two()], ascending: true };
+        let mut table = Self {
+            slots: vec![FREE; (2 * merges.len() + 1).next_power_of_two()],
+            ascending: true,
+            length: merges.len(),
+        };
         let mut made_by = vec![0; tokens.id_bound() as usize]; // one more than the highest rank that makes the id
         for (rank, merge) in merges.iter().enumerate() {
             let bytes = |id| tokens.bytes(id).ok_or(Error::UnknownMergePart { rank, id });
@@ -55,6 +60,11 @@ impl MergeTable {
     pub(crate) fn get(&self, left: u32, right: u32) -> (u32, u32) {
         let slot = self.slots[self.slot(left, right)];
         (slot.rank, slot.merged)
+    }
+
+    /// How many merges there are; ranks are below it.
+    pub(crate) fn len(&self) -> usize {
+        self.length
     }
 
     /// Whether a merge never makes a pair that should have merged before it.

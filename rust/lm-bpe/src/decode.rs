@@ -1,0 +1,70 @@
+//! Ids to bytes, at once or as they come; a stream gives only whole characters.
+
+use std::sync::Arc;
+
+use crate::error::Error;
+use crate::vocab::Vocabulary;
+
+impl Vocabulary {
+    /// The bytes of all ids in a row, special tokens' text included.
+    /// Fails with [`Error::UnknownId`] at the first id that is no token. O(bytes).
+    pub fn decode(&self, ids: &[u32]) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::with_capacity(4 * ids.len());
+        for (position, &id) in ids.iter().enumerate() {
+            let token = self.bytes(id).ok_or(Error::UnknownId { id, position, bound: self.id_bound() })?;
+            bytes.extend_from_slice(token);
+        }
+        Ok(bytes)
+    }
+}
+
+/// Text from ids as they come. All that it gives, in a row, is `String::from_utf8_lossy` of all bytes: a character
+/// comes out when its last byte is in, and bytes that cannot become one as U+FFFD as soon as that is certain.
+#[derive(Debug, Clone)]
+pub struct DecodeStream {
+    vocabulary: Arc<Vocabulary>,
+    /// The start of a character, at most 3 bytes, between calls.
+    pending: Vec<u8>,
+    position: usize,
+}
+
+impl DecodeStream {
+    pub fn new(vocabulary: Arc<Vocabulary>) -> Self {
+        Self { vocabulary, pending: Vec::new(), position: 0 }
+    }
+
+    /// The text that `id` completes; empty while a character is unfinished.
+    /// Fails with [`Error::UnknownId`], with nothing lost: the stream goes on as if the id had not come.
+    pub fn push(&mut self, id: u32) -> Result<String, Error> {
+        let bound = self.vocabulary.id_bound();
+        let token = self.vocabulary.bytes(id).ok_or(Error::UnknownId { id, position: self.position, bound })?;
+        self.position += 1;
+        self.pending.extend_from_slice(token);
+        let mut text = String::new();
+        let mut done = 0;
+        for chunk in self.pending.utf8_chunks() {
+            text.push_str(chunk.valid());
+            done += chunk.valid().len();
+            let at_the_end = done + chunk.invalid().len() == self.pending.len();
+            if chunk.invalid().is_empty() || (at_the_end && may_grow(chunk.invalid())) {
+                break;
+            }
+            text.push(char::REPLACEMENT_CHARACTER);
+            done += chunk.invalid().len();
+        }
+        self.pending.drain(..done);
+        Ok(text)
+    }
+
+    /// What is left: U+FFFD if a character never ended, else nothing. The stream is then as new.
+    pub fn finish(&mut self) -> String {
+        self.position = 0;
+        let pending = std::mem::take(&mut self.pending);
+        String::from_utf8_lossy(&pending).into_owned()
+    }
+}
+
+/// Whether more bytes could make these, which are no character, the start of one.
+fn may_grow(bytes: &[u8]) -> bool {
+    std::str::from_utf8(bytes).is_err_and(|error| error.error_len().is_none())
+}

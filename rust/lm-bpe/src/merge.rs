@@ -1,0 +1,239 @@
+//! One pretoken to ids: as long as a pair of neighbours has a rank, merge the pair of the lowest, the leftmost first.
+//!
+//! Three ways to the same ids: a scan for the minimum where there are few ids; for long pretokens, the ranks in
+//! ascending order, each worked off from left to right in one go; and, should a vocabulary have a merge that ranks
+//! below one it depends on, a heap. All but the first keep the ids in a linked list. O(n log n) at worst.
+
+use std::cmp::Reverse;
+use std::collections::BinaryHeap;
+
+use crate::merge_table::{MergeTable, NO_RANK};
+
+/// Up to this many bytes the quadratic scan is the fastest.
+const SCAN: usize = 48;
+
+/// Working memory, kept between pretokens.
+#[derive(Debug, Default)]
+pub(crate) struct Scratch {
+    ids: Vec<u32>,
+    /// The rank of the pair that begins here, and what it becomes.
+    pairs: Vec<(u32, u32)>,
+    next: Vec<u32>,
+    previous: Vec<u32>,
+    /// For each rank at hand the places whose pair has it.
+    places: Vec<Vec<u32>>,
+    places_of_rank: Vec<u32>,
+    ranks: BinaryHeap<Reverse<u32>>,
+    heap: BinaryHeap<Reverse<(u32, u32)>>,
+}
+
+const NONE: u32 = u32::MAX;
+
+/// Appends the ids of one pretoken, given as the ids of its bytes, to `out`.
+pub(crate) fn merge(table: &MergeTable, bytes: impl Iterator<Item = u32>, scratch: &mut Scratch, out: &mut Vec<u32>) {
+    scratch.ids.clear();
+    scratch.ids.extend(bytes);
+    if scratch.ids.len() <= SCAN {
+        by_scan(table, scratch);
+        out.extend_from_slice(&scratch.ids);
+        return;
+    }
+    link(table, scratch);
+    if table.is_ascending() {
+        by_rank(table, scratch);
+    } else {
+        by_heap(table, scratch);
+    }
+    let mut at = 0;
+    while at != NONE {
+        out.push(scratch.ids[at as usize]);
+        at = scratch.next[at as usize];
+    }
+}
+
+fn by_scan(table: &MergeTable, scratch: &mut Scratch) {
+    let Scratch { ids, pairs, .. } = scratch;
+    pairs.clear();
+    pairs.extend(ids.windows(2).map(|pair| table.get(pair[0], pair[1])));
+    while let Some((at, &(rank, merged))) = pairs.iter().enumerate().min_by_key(|(_, pair)| pair.0)
+        && rank != NO_RANK
+    {
+        ids[at] = merged;
+        ids.remove(at + 1);
+        pairs.remove(at);
+        if at > 0 {
+            pairs[at - 1] = table.get(ids[at - 1], merged);
+        }
+        if at < pairs.len() {
+            pairs[at] = table.get(merged, ids[at + 1]);
+        }
+    }
+}
+
+/// Links the ids and looks up every pair. Places are 32-bit: a pretoken of 4 GiB is cut by no pattern, only met.
+fn link(table: &MergeTable, scratch: &mut Scratch) {
+    let Scratch { ids, pairs, next, previous, .. } = scratch;
+    let length = ids.len() as u32;
+    pairs.clear();
+    pairs.extend(ids.windows(2).map(|pair| table.get(pair[0], pair[1])));
+    pairs.push((NO_RANK, 0));
+    next.clear();
+    next.extend((1..length).chain([NONE]));
+    previous.clear();
+    previous.extend([NONE].into_iter().chain(0..length - 1));
+}
+
+/// Merges the pair at `at`; calls `found(place, rank)` for the pairs this makes.
+fn merge_at(table: &MergeTable, scratch: &mut Scratch, at: u32, mut found: impl FnMut(&mut Scratch, u32, u32)) {
+    let gone = scratch.next[at as usize];
+    let after = scratch.next[gone as usize];
+    let merged = scratch.pairs[at as usize].1;
+    scratch.ids[at as usize] = merged;
+    scratch.next[at as usize] = after;
+    scratch.pairs[gone as usize].0 = NO_RANK;
+    scratch.pairs[at as usize].0 = NO_RANK;
+    if after != NONE {
+        scratch.previous[after as usize] = at;
+        let pair = table.get(merged, scratch.ids[after as usize]);
+        scratch.pairs[at as usize] = pair;
+        found(scratch, at, pair.0);
+    }
+    let before = scratch.previous[at as usize];
+    if before != NONE {
+        let pair = table.get(scratch.ids[before as usize], merged);
+        scratch.pairs[before as usize] = pair;
+        found(scratch, before, pair.0);
+    }
+}
+
+/// Ranks ascending. Exact where no merge makes a pair of a lower rank than its own: then all places of the lowest
+/// rank are known when its turn comes, and what it makes comes later.
+fn by_rank(table: &MergeTable, scratch: &mut Scratch) {
+    scratch.places_of_rank.resize(table.len(), NONE);
+    for at in 0..scratch.pairs.len() {
+        note(scratch, at as u32, scratch.pairs[at].0);
+    }
+    while let Some(Reverse(rank)) = scratch.ranks.pop() {
+        let list = std::mem::replace(&mut scratch.places_of_rank[rank as usize], NONE) as usize;
+        let mut places = std::mem::take(&mut scratch.places[list]);
+        if !places.is_sorted() {
+            places.sort_unstable();
+        }
+        for &at in &places {
+            if scratch.pairs[at as usize].0 == rank {
+                merge_at(table, scratch, at, note);
+            }
+        }
+    }
+    scratch.places.clear();
+}
+
+fn note(scratch: &mut Scratch, at: u32, rank: u32) {
+    if rank == NO_RANK {
+        return;
+    }
+    let list = &mut scratch.places_of_rank[rank as usize];
+    if *list == NONE {
+        *list = scratch.places.len() as u32;
+        scratch.places.push(Vec::new());
+        scratch.ranks.push(Reverse(rank));
+    }
+    scratch.places[*list as usize].push(at);
+}
+
+/// (rank, place) by a heap, for any vocabulary.
+fn by_heap(table: &MergeTable, scratch: &mut Scratch) {
+    let push = |scratch: &mut Scratch, at: u32, rank: u32| {
+        if rank != NO_RANK {
+            scratch.heap.push(Reverse((rank, at)));
+        }
+    };
+    for at in 0..scratch.pairs.len() {
+        push(scratch, at as u32, scratch.pairs[at].0);
+    }
+    while let Some(Reverse((rank, at))) = scratch.heap.pop() {
+        if scratch.pairs[at as usize].0 == rank {
+            merge_at(table, scratch, at, push);
+        }
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::token_table::TokenTable;
+    use crate::vocab::Merge;
+
+    /// The definition: find the lowest rank, leftmost, merge it, start over.
+    fn naive(table: &MergeTable, mut ids: Vec<u32>) -> Vec<u32> {
+        loop {
+            let best = ids.windows(2).enumerate().map(|(at, pair)| (table.get(pair[0], pair[1]), at));
+            match best.min_by_key(|&((rank, _), at)| (rank, at)) {
+                Some(((rank, merged), at)) if rank != NO_RANK => {
+                    ids.splice(at..at + 2, [merged]);
+                }
+                _ => return ids,
+            }
+        }
+    }
+
+    /// Random merges over `a`, `b`, `c`: each joins two tokens met before; `shuffle` ranks them in any order.
+    fn random_table(random: &mut impl FnMut(usize) -> usize, shuffle: bool) -> MergeTable {
+        let mut tokens: Vec<Vec<u8>> = vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()];
+        let mut merges: Vec<Merge> = Vec::new();
+        for _ in 0..12 {
+            let (left, right) = (random(tokens.len()), random(tokens.len()));
+            let joined = [tokens[left].clone(), tokens[right].clone()].concat();
+            if joined.len() <= 9 && !tokens.contains(&joined) {
+                merges.push(Merge { left: left as u32, right: right as u32, merged: tokens.len() as u32 });
+                tokens.push(joined);
+            }
+        }
+        if shuffle {
+            for last in (1..merges.len()).rev() {
+                merges.swap(last, random(last + 1));
+            }
+        }
+        let tokens: Vec<_> = (0..).zip(tokens).collect();
+        MergeTable::new(&merges, &TokenTable::new(&tokens).unwrap()).unwrap()
+    }
+
+    #[test]
+    fn the_three_ways_merge_as_the_definition_does() {
+        let mut state = 1u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut scratch = Scratch::default();
+        let mut heap_only = 0;
+        for round in 0..600 {
+            let table = random_table(&mut random, round % 2 == 1);
+            heap_only += usize::from(!table.is_ascending());
+            for _ in 0..20 {
+                let length = 1 + random(60);
+                let letters = 1 + random(3);
+                let ids: Vec<u32> = (0..length).map(|_| random(letters) as u32).collect();
+                let wanted = naive(&table, ids.clone());
+                scratch.ids.clone_from(&ids);
+                by_scan(&table, &mut scratch);
+                assert_eq!(scratch.ids, wanted, "scan");
+                let linked: &[fn(&MergeTable, &mut Scratch)] =
+                    if table.is_ascending() { &[by_heap, by_rank] } else { &[by_heap] };
+                for way in linked {
+                    scratch.ids.clone_from(&ids);
+                    link(&table, &mut scratch);
+                    way(&table, &mut scratch);
+                    let mut got = Vec::new();
+                    let mut at = 0;
+                    while at != NONE {
+                        got.push(scratch.ids[at as usize]);
+                        at = scratch.next[at as usize];
+                    }
+                    assert_eq!(got, wanted);
+                }
+            }
+        }
+        assert!(heap_only > 100, "the shuffled tables are to need the heap");
+    }
+}

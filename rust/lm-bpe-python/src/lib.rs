@@ -1,7 +1,19 @@
-//! The Python module `lm_tokenizer._rust`.
+//! The Python module `lm_tokenizer._rust`: converts types, lets go of the GIL, maps errors. The words for users are
+//! in `lm_tokenizer/tokenizer.py`.
 use pyo3::prelude::*;
 
+mod core;
+mod counts;
+mod encode;
+mod errors;
+mod ids;
+mod naive;
+mod special;
+mod train;
+
 #[pymodule]
-fn _rust(_module: &Bound<'_, PyModule>) -> PyResult<()> {
-    Ok(())
+fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
+    module.add_class::<core::Core>()?;
+    module.add_class::<counts::Counts>()?;
+    module.add_class::<ids::Buffer>()
 }

@@ -16,7 +16,7 @@ pub(super) fn read_text(path: &Path) -> Result<String, Error> {
 }
 
 /// Writes `content` beside `path`, syncs it to disk, and renames it over `path`; after an error `path` is as it was.
-pub(super) fn write_text(path: &Path, content: &str) -> Result<(), Error> {
+pub(super) fn write_bytes(path: &Path, content: &[u8]) -> Result<(), Error> {
     let Some(name) = path.file_name() else {
         return Err(wrong(path, "", "names no file to write"));
     };
@@ -41,8 +41,8 @@ pub(super) fn write_text(path: &Path, content: &str) -> Result<(), Error> {
     Ok(())
 }
 
-fn write_synced(path: &Path, content: &str) -> std::io::Result<()> {
+fn write_synced(path: &Path, content: &[u8]) -> std::io::Result<()> {
     let mut file = File::create(path)?;
-    file.write_all(content.as_bytes())?;
+    file.write_all(content)?;
     file.sync_all()
 }

@@ -9,6 +9,7 @@
 
 pub mod byte_level;
 pub mod canonical;
+pub mod counts_file;
 pub mod tiktoken;
 pub mod tokenizer_json;
 pub mod vocab_merges;

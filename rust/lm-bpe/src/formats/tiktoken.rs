@@ -12,16 +12,25 @@ use base64::engine::general_purpose::STANDARD;
 
 use super::canonical::{live_merges, merges_of_ranks};
 use super::error::{io, quoted, quoted_bytes, wrong};
-use super::files::write_text;
+use super::files::write_bytes;
 use crate::{Error, Model, Normalization, Pattern, Vocabulary};
 
 /// A rank file as a vocabulary with tiktoken's ids for every text. O(bytes of the file x log of the longest token).
-pub fn read(path: &Path, pattern: Pattern, special: Vec<(String, u32)>) -> Result<Vocabulary, Error> {
+///
+/// `special` tokens have ids; the `following` ones get those after the largest id of all.
+pub fn read(
+    path: &Path,
+    pattern: Pattern,
+    mut special: Vec<(String, u32)>,
+    following: Vec<String>,
+) -> Result<Vocabulary, Error> {
     let tokens = read_ranks(path)?;
     let merges = merges_of_ranks(&tokens);
     // A token that no merges make is still found when it is a whole pretoken: tiktoken looks there first.
     let ignore_merges = merges.len() + 256 < tokens.len();
     let model = Model::Bpe { pattern, ignore_merges, normalization: Normalization::None };
+    let taken = tokens.iter().map(|token| token.0).chain(special.iter().map(|token| token.1)).max().unwrap_or(0);
+    special.extend((taken.saturating_add(1)..).zip(following).map(|(id, text)| (text, id)));
     Vocabulary::new(model, tokens, merges, special).map_err(|error| wrong(path, "", error.to_string()))
 }
 
@@ -77,5 +86,5 @@ pub fn write(vocabulary: &Vocabulary, path: &Path) -> Result<(), Error> {
         return Err(wrong(path, "", problem));
     }
     let lines = tokens.iter().map(|(id, bytes)| format!("{} {id}\n", STANDARD.encode(bytes)));
-    write_text(path, &lines.collect::<String>())
+    write_bytes(path, lines.collect::<String>().as_bytes())
 }

@@ -7,7 +7,7 @@ use std::path::Path;
 use super::byte_level;
 use super::canonical::whole_tokens_matter;
 use super::error::{json, quoted, wrong};
-use super::files::{read_text, write_text};
+use super::files::{read_text, write_bytes};
 use super::json_map::{Entries, string};
 use crate::{Error, Merge, Model, Normalization, Pattern, Vocabulary};
 
@@ -97,6 +97,6 @@ pub fn write(vocabulary: &Vocabulary, vocab: &Path, merges: &Path) -> Result<(),
         }
         content += &line;
     }
-    write_text(vocab, &format!("{{\n{}\n}}\n", lines.join(",\n")))?;
-    write_text(merges, &content)
+    write_bytes(vocab, format!("{{\n{}\n}}\n", lines.join(",\n")).as_bytes())?;
+    write_bytes(merges, content.as_bytes())
 }

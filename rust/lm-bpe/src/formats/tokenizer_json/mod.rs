@@ -6,10 +6,10 @@
 //! and `transformers` load with equal ids.
 use std::path::Path;
 
-use serde_json::Value;
+use serde_json::{Value, json};
 
 use super::error::wrong;
-use super::files::{read_text, write_text};
+use super::files::{read_text, write_bytes};
 use crate::{Error, Vocabulary};
 
 mod parts;
@@ -39,7 +39,20 @@ pub fn from_text(text: &str, path: &Path) -> Result<(Vocabulary, Kept), Error> {
 
 /// Writes a `tokenizer.json`, whole or not at all.
 pub fn write(vocabulary: &Vocabulary, kept: &Kept, path: &Path) -> Result<(), Error> {
-    write_text(path, &to_text(vocabulary, kept).map_err(|problem| wrong(path, "", problem))?)
+    write_bytes(path, to_text(vocabulary, kept).map_err(|problem| wrong(path, "", problem))?.as_bytes())
+}
+
+/// Writes the `tokenizer_config.json` that `transformers.AutoTokenizer` wants beside it, whole or not at all.
+///
+/// `<|endoftext|>`, if it is a special token, is named as the token that begins and ends a text, as GPT-2's does.
+pub fn write_config(vocabulary: &Vocabulary, path: &Path) -> Result<(), Error> {
+    const END_OF_TEXT: &str = "<|endoftext|>";
+    let mut config = json!({"tokenizer_class": "PreTrainedTokenizerFast", "clean_up_tokenization_spaces": false});
+    if vocabulary.special_tokens().iter().any(|(text, _)| text == END_OF_TEXT) {
+        config["bos_token"] = END_OF_TEXT.into();
+        config["eos_token"] = END_OF_TEXT.into();
+    }
+    write_bytes(path, format!("{config:#}\n").as_bytes())
 }
 
 /// The content of a `tokenizer.json`; fails, with the reason, where the layout cannot say what the vocabulary does.

@@ -1,0 +1,118 @@
+"""`PretokenCounts`: how often each pretoken occurs, which is all that training needs to know of a corpus."""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Sequence
+from pathlib import Path
+
+from lm_tokenizer import _rust
+from lm_tokenizer.errors import TokenizerError
+from lm_tokenizer.types import ProgressFunction, StrPath
+
+
+class PretokenCounts:
+    """Distinct pretokens and their 64-bit counts. Counts of parts of a corpus add up (`+`) to those of the whole.
+
+    So a corpus that is larger than one machine is counted in pieces, anywhere, and trained on once:
+
+        total = PretokenCounts.load("a.counts") + PretokenCounts.load("b.counts")
+        tok = Tokenizer.train(counts=total, vocab_size=32_000)
+
+    Memory: the bytes of the distinct pretokens, and 24 to 40 bytes for each. Special tokens are cut out of the text.
+    """
+
+    def __init__(self, pattern: str = "gpt2", special_tokens: Sequence[str] = ("<|endoftext|>",)) -> None:
+        self._core = _rust.Counts(pattern, list(special_tokens))
+
+    @property
+    def pattern(self) -> str:
+        """The pattern that the text was cut by."""
+        return self._core.pattern
+
+    @property
+    def special_tokens(self) -> tuple[str, ...]:
+        """The special tokens that were cut out of the text."""
+        return tuple(self._core.special_tokens)
+
+    @property
+    def total(self) -> int:
+        """The number of pretokens counted, repetitions included."""
+        return self._core.total
+
+    def __len__(self) -> int:
+        """The number of distinct pretokens."""
+        return len(self._core)
+
+    def __eq__(self, other: object) -> bool:
+        return self._core.equals(other._core) if isinstance(other, PretokenCounts) else NotImplemented
+
+    __hash__ = None  # type: ignore[assignment]
+
+    def __repr__(self) -> str:
+        return f"<PretokenCounts {len(self)} distinct of {self.total}, pattern={self.pattern!r}>"
+
+    def __add__(self, other: PretokenCounts) -> PretokenCounts:
+        if not isinstance(other, PretokenCounts):
+            return NotImplemented
+        other.check_fits(self.pattern, self.special_tokens)
+        self.check_fits(other.pattern, other.special_tokens)
+        both = PretokenCounts(self.pattern, self.special_tokens)
+        both._core.merge(self._core)
+        both._core.merge(other._core)
+        return both
+
+    def items(self) -> list[tuple[bytes, int]]:
+        """Pretokens and counts, ascending by bytes."""
+        return self._core.items()
+
+    def add_texts(self, texts: Iterable[str]) -> None:
+        """Counts texts, each cut by itself; a few are held at a time."""
+        batch: list[str] = []
+        held = 0
+        for text in check_texts(texts):
+            batch.append(text)
+            held += len(text)
+            if held >= 1 << 22 or len(batch) == 1 << 14:
+                self._core.add_texts(batch)
+                batch, held = [], 0
+        self._core.add_texts(batch)
+
+    def add_files(self, files: Iterable[StrPath] | StrPath, *, progress: ProgressFunction | None = None) -> None:
+        """Counts text files, each cut by itself, on all threads and a window at a time. Bytes that are no UTF-8 count too."""
+        self._core.add_files(paths(files), progress)
+
+    def save(self, path: StrPath) -> None:
+        """Writes the counts, whole or not at all; see docs/tokenizer-format.md."""
+        self._core.save(str(Path(path)))
+
+    @classmethod
+    def load(cls, path: StrPath) -> PretokenCounts:
+        """Reads what `save` wrote; a damaged file is refused."""
+        counts = cls.__new__(cls)
+        counts._core = _rust.Counts.load(str(Path(path)))
+        return counts
+
+    def check_fits(self, pattern: str, special_tokens: Sequence[str]) -> None:
+        """Raises unless these counts were cut by `pattern` and without any of `special_tokens` in them."""
+        if pattern != self.pattern:
+            raise TokenizerError(f"these counts were cut by pattern {self.pattern!r}, not by {pattern!r}; name the same")
+        uncut = [token for token in special_tokens if token not in self.special_tokens]
+        if uncut:
+            raise TokenizerError(
+                f"special token {uncut[0]!r} was not cut out of the text of these counts; "
+                f"count anew with special_tokens that hold it"
+            )
+
+
+def paths(files: Iterable[StrPath] | StrPath) -> list[str]:
+    """Files as a list of plain paths; one path is a list of one."""
+    if isinstance(files, (str, Path)) or hasattr(files, "__fspath__"):
+        return [str(files)]
+    return [str(Path(file)) for file in files]
+
+
+def check_texts(texts: Iterable[str]) -> Iterator[str]:
+    """The texts; a single str is refused, since iterating it would give its characters."""
+    if isinstance(texts, (str, bytes)):
+        raise TokenizerError(f"wanted several texts, got one {type(texts).__name__}; put it into a list")
+    return iter(texts)

@@ -1,0 +1,352 @@
+"""`Tokenizer`: text to ids and back.
+
+The work is done by the Rust crate `lm-bpe`; `lm_tokenizer.reference` is the same algorithm in plain Python. A
+`Tokenizer` never changes once made, so any number of threads may share one, also across `fork`.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable, Iterator, Mapping, Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING
+
+from lm_tokenizer import _rust
+from lm_tokenizer.counts import PretokenCounts, check_texts
+from lm_tokenizer.decode_stream import DecodeStream
+from lm_tokenizer.encode_file import encode_file
+from lm_tokenizer.errors import TokenizerError
+from lm_tokenizer.types import AllOrSome, FileEncoding, ProgressFunction, Special, StrPath, TieBreak
+
+if TYPE_CHECKING:
+    import numpy as np
+    from numpy.typing import DTypeLike, NDArray
+
+BATCH = 256
+"""Texts that `encode_iterable` takes at a time: enough to keep all threads busy, few enough to hold in memory."""
+
+
+class Tokenizer:
+    """A byte-level BPE tokenizer, or a character-level one.
+
+    Made by `train`, `load`, `load_tiktoken`, `load_vocab_merges`, `from_vocab` or `characters`.
+
+    Special tokens (`<|endoftext|>`) never come out of ordinary text unless the caller says so. Three keywords say
+    it, in every encoding function: `allowed_special`, the special tokens that text may contain as themselves
+    (`"all"` or a collection of them); `disallowed_special`, those whose appearance is an error (by default all that
+    are not allowed). A special token that is neither is ordinary text. Where two begin at one place the longer one
+    is meant.
+    """
+
+    __slots__ = ("_core", "_fingerprint")
+
+    def __init__(self, core: _rust.Core) -> None:
+        """Not for callers: the class methods make tokenizers."""
+        self._core = core
+
+    def __repr__(self) -> str:
+        pattern = f"pattern={self.pattern!r}" if self.pattern else "characters"
+        return f"<Tokenizer {self.vocab_size} ids, {pattern}, {self.fingerprint[:12]}>"
+
+    def __eq__(self, other: object) -> bool:
+        return self.fingerprint == other.fingerprint if isinstance(other, Tokenizer) else NotImplemented
+
+    def __hash__(self) -> int:
+        return hash(self.fingerprint)
+
+    def __len__(self) -> int:
+        return self.vocab_size
+
+    def __reduce__(self) -> tuple[object, ...]:
+        return (_from_json, (self._core.to_json(),))
+
+    # --- making one -------------------------------------------------------------------------------------------
+
+    @classmethod
+    def train(
+        cls,
+        files: Iterable[StrPath] | StrPath | None = None,
+        texts: Iterable[str] | None = None,
+        counts: PretokenCounts | None = None,
+        vocab_size: int = 32_000,
+        *,
+        pattern: str = "gpt2",
+        special_tokens: Sequence[str] = ("<|endoftext|>",),
+        tie_break: TieBreak = "huggingface",
+        min_frequency: int = 1,
+        progress: ProgressFunction | None = None,
+    ) -> Tokenizer:
+        """A tokenizer whose merges are learnt from files, from texts, or from counted pretokens (one of the three).
+
+        The most frequent pair of neighbours becomes a token, again and again, until there are `vocab_size` ids or no
+        pair occurs `min_frequency` times (then the tokenizer is smaller than asked for). Ids are the 256 bytes, then
+        the merges in order, then the special tokens in the given order. Special tokens are cut out of the text and
+        take no part in merges. Counts are 64-bit.
+
+        tie_break: which of several most frequent pairs is first. "huggingface" gives the merges of the `tokenizers`
+            trainer, "ids" the smaller pair of ids (rustbpe), "greatest" the lexicographically greatest pair of byte
+            strings. The result depends on nothing else: not on threads, nor on how the text is cut into files.
+        progress: is called with a `Progress` now and then.
+        """
+        given = [name for name, source in (("files", files), ("texts", texts), ("counts", counts)) if source is not None]
+        if len(given) != 1:
+            raise TokenizerError(f"train from one of files, texts or counts; got {' and '.join(given) or 'none of them'}")
+        if counts is None:
+            counts = PretokenCounts(pattern=pattern, special_tokens=special_tokens)
+            if files is not None:
+                counts.add_files(files, progress=progress)
+            else:
+                counts.add_texts(texts or ())
+        counts.check_fits(pattern, special_tokens)
+        core = _rust.Core.train(counts._core, vocab_size, list(special_tokens), tie_break, min_frequency, progress)
+        return cls(core)
+
+    @classmethod
+    def from_vocab(
+        cls,
+        vocab: Mapping[int, bytes],
+        merges: Sequence[tuple[bytes, bytes]],
+        special_tokens: Mapping[str, int] | Sequence[str] = (),
+        pattern: str = "gpt2",
+    ) -> Tokenizer:
+        """A tokenizer from its parts: tokens by id, merges in order of rank, special tokens.
+
+        Special tokens without ids get the first ids after the vocabulary's largest.
+        """
+        special = _with_ids(special_tokens, max(vocab, default=-1) + 1)
+        return cls(_rust.Core.from_vocab(list(vocab.items()), list(merges), special, pattern))
+
+    @classmethod
+    def characters(cls, text: str, special_tokens: Sequence[str] = ()) -> Tokenizer:
+        """A character-level tokenizer: one id for each distinct character of `text`, by ascending code point."""
+        return cls(_rust.Core.characters(text, list(special_tokens)))
+
+    @classmethod
+    def load(cls, path: StrPath) -> Tokenizer:
+        """Reads a `tokenizer.json`, or the one in a folder: ours, or any byte-level BPE one.
+
+        A file with a part that would give other ids here than in Hugging Face's library is refused, and the part named.
+        """
+        return cls(_rust.Core.load(_file_in(path, "tokenizer.json")))
+
+    @classmethod
+    def load_tiktoken(
+        cls, path: StrPath, pattern: str = "gpt2", special_tokens: Mapping[str, int] | Sequence[str] = ()
+    ) -> Tokenizer:
+        """Reads a tiktoken rank file, which has neither pattern nor special tokens. Ids are tiktoken's.
+
+        Special tokens without ids get the first ids after the file's largest.
+        """
+        named = list(special_tokens.items()) if isinstance(special_tokens, Mapping) else []
+        following = [] if isinstance(special_tokens, Mapping) else list(special_tokens)
+        return cls(_rust.Core.load_tiktoken(_path(path), pattern, named, following))
+
+    @classmethod
+    def load_vocab_merges(
+        cls, vocab: StrPath, merges: StrPath, pattern: str = "gpt2", special_tokens: Sequence[str] = ()
+    ) -> Tokenizer:
+        """Reads GPT-2's pair of files, `vocab.json` and `merges.txt`, which name no pattern and no special tokens.
+
+        A special token has the id that `vocab.json` gives its text, or the first one after the largest.
+        """
+        return cls(_rust.Core.load_vocab_merges(_path(vocab), _path(merges), pattern, list(special_tokens)))
+
+    def save(self, path: StrPath) -> None:
+        """Writes `tokenizer.json`, whole or not at all; `tokenizers` and `transformers` load it with equal ids.
+
+        Into an existing folder it also writes the `tokenizer_config.json` that `transformers.AutoTokenizer` wants.
+        """
+        target = Path(path)
+        if target.is_dir():
+            self._core.save(str(target / "tokenizer.json"))
+            self._core.save_config(str(target / "tokenizer_config.json"))
+        else:
+            self._core.save(str(target))
+
+    def save_tiktoken(self, path: StrPath) -> None:
+        """Writes a tiktoken rank file: the ordinary tokens only. Refused if ranks cannot give the same ids."""
+        self._core.save_tiktoken(_path(path))
+
+    def save_vocab_merges(self, folder: StrPath) -> None:
+        """Writes `vocab.json` and `merges.txt` into a folder, special tokens among the vocabulary."""
+        Path(folder).mkdir(parents=True, exist_ok=True)
+        self._core.save_vocab_merges(str(Path(folder) / "vocab.json"), str(Path(folder) / "merges.txt"))
+
+    # --- what it is -------------------------------------------------------------------------------------------
+
+    @property
+    def vocab(self) -> dict[int, bytes]:
+        """The bytes of every id, special tokens included, by ascending id."""
+        return self._core.vocab()
+
+    @property
+    def merges(self) -> list[tuple[bytes, bytes]]:
+        """The merges in order of rank."""
+        return self._core.merges()
+
+    @property
+    def special_tokens(self) -> dict[str, int]:
+        """The special tokens and their ids, by ascending id."""
+        return self._core.special_tokens()
+
+    @property
+    def pattern(self) -> str | None:
+        """The name of the pretokenization pattern; None for a character-level tokenizer."""
+        return self._core.pattern
+
+    @property
+    def vocab_size(self) -> int:
+        """One more than the largest id, which is what an embedding table needs. Ids may have gaps below it."""
+        return self._core.id_bound
+
+    @property
+    def fingerprint(self) -> str:
+        """SHA-256 of all that decides ids: equal for two tokenizers if and only if they encode alike."""
+        return self._core.fingerprint
+
+    # --- text to ids ------------------------------------------------------------------------------------------
+
+    def encode(
+        self, text: str, *, allowed_special: AllOrSome = (), disallowed_special: AllOrSome = "all"
+    ) -> list[int]:
+        """The ids of a text. A special token in it raises SpecialTokenError unless allowed (see the class)."""
+        return self._core.encode(text, allowed_special, disallowed_special)
+
+    def encode_ordinary(self, text: str) -> list[int]:
+        """The ids of a text in which special tokens are ordinary text; never gives a special id."""
+        return self._core.encode_ordinary(text)
+
+    def encode_bytes(self, data: bytes) -> list[int]:
+        """The ids of any bytes, as ordinary text; `decode_bytes` gives them back exactly.
+
+        Bytes that are no UTF-8 are cut like symbols. They are not normalized, even where text would be.
+        """
+        return self._core.encode_bytes(data)
+
+    def encode_parts(self, parts: Iterable[str | Special]) -> list[int]:
+        """The ids of parts in a row: `Special(token)` is that token, a str is ordinary text whatever it holds.
+
+        So a prompt of trusted marks and untrusted text is one call:
+        `tok.encode_parts([Special("<|user|>"), text, Special("<|end|>")])`.
+        """
+        return self._core.encode_parts([(part.text, True) if isinstance(part, Special) else (part, False) for part in parts])
+
+    def encode_iterable(
+        self, texts: Iterable[str], *, allowed_special: AllOrSome = (), disallowed_special: AllOrSome = "all"
+    ) -> Iterator[int]:
+        """The ids of texts in a row, lazily: a few texts are held at a time. Each text is encoded by itself."""
+        batch: list[str] = []
+        held = 0
+        for text in check_texts(texts):
+            batch.append(text)
+            held += len(text)
+            if len(batch) == BATCH or held >= 1 << 20:
+                for ids in self._core.encode_batch(batch, allowed_special, disallowed_special):
+                    yield from ids
+                batch, held = [], 0
+        for ids in self._core.encode_batch(batch, allowed_special, disallowed_special):
+            yield from ids
+
+    def encode_batch(
+        self, texts: Iterable[str], *, allowed_special: AllOrSome = (), disallowed_special: AllOrSome = "all"
+    ) -> list[list[int]]:
+        """The ids of each text, on all threads."""
+        return self._core.encode_batch(list(check_texts(texts)), allowed_special, disallowed_special)
+
+    def encode_array(
+        self, text: str, *, allowed_special: AllOrSome = (), disallowed_special: AllOrSome = "all"
+    ) -> NDArray[np.uint32]:
+        """The ids of a text as an array of uint32, made without a list between."""
+        import numpy as np
+
+        return np.frombuffer(self._core.encode_array(text, allowed_special, disallowed_special), dtype=np.uint32)
+
+    def encode_batch_array(
+        self, texts: Iterable[str], *, allowed_special: AllOrSome = (), disallowed_special: AllOrSome = "all"
+    ) -> tuple[NDArray[np.uint32], NDArray[np.int64]]:
+        """All ids in one array, and offsets: text i has `ids[offsets[i]:offsets[i + 1]]`."""
+        import numpy as np
+
+        batch = list(check_texts(texts))
+        ids, offsets = self._core.encode_batch_array(batch, allowed_special, disallowed_special)
+        return np.frombuffer(ids, dtype=np.uint32), np.frombuffer(offsets, dtype=np.int64)
+
+    def encode_file(
+        self,
+        source: StrPath | Sequence[StrPath],
+        target: StrPath,
+        *,
+        dtype: DTypeLike | None = None,
+        separator: str | None = None,
+        append: str | int | None = None,
+        ends: StrPath | None = None,
+        progress: ProgressFunction | None = None,
+    ) -> FileEncoding:
+        """Encodes text files into one raw little-endian file of ids, in bounded memory.
+
+        The target has no header: `numpy.memmap(target, dtype=result.dtype)` reads it. It appears whole, at the end;
+        after an error or Ctrl-C there is none, and an older one is untouched.
+
+        source: a file or several; "-" is standard input. The text is UTF-8; other bytes are kept, cut like symbols.
+        dtype: uint16 or uint32; by default the smaller that holds the vocabulary.
+        separator: text between documents, such as "<|endoftext|>"; it is cut out. Without one each file is a
+            document. A document without text is left out. Text is ordinary: no special id comes from it.
+        append: a special token, by text or id, to add after every document.
+        ends: a file for the place in the target where each document ends, in tokens, as little-endian u64.
+        """
+        return encode_file(
+            self._core, source, target, dtype=dtype, separator=separator, append=append, ends=ends, progress=progress
+        )
+
+    def count(self, text: str, *, allowed_special: AllOrSome = (), disallowed_special: AllOrSome = "all") -> int:
+        """How many ids a text has, without making a list of them."""
+        return self._core.count(text, allowed_special, disallowed_special)
+
+    def count_batch(
+        self, texts: Iterable[str], *, allowed_special: AllOrSome = (), disallowed_special: AllOrSome = "all"
+    ) -> list[int]:
+        """How many ids each text has."""
+        return self._core.count_batch(list(check_texts(texts)), allowed_special, disallowed_special)
+
+    # --- ids to text ------------------------------------------------------------------------------------------
+
+    def decode(self, ids: Iterable[int], errors: str = "replace") -> str:
+        """The text of ids. Bytes that are no UTF-8 become U+FFFD, or a DecodeError with `errors="strict"`."""
+        return self._core.decode(ids, errors)
+
+    def decode_bytes(self, ids: Iterable[int]) -> bytes:
+        """The bytes of ids, exactly; an id that is not in the vocabulary raises UnknownIdError with its position."""
+        return self._core.decode_bytes(ids)
+
+    def decode_batch(self, batch: Iterable[Iterable[int]], errors: str = "replace") -> list[str]:
+        """The text of each sequence of ids."""
+        return [self._core.decode(ids, errors) for ids in batch]
+
+    def decode_with_offsets(self, ids: Iterable[int]) -> tuple[str, list[int]]:
+        """The text of ids, and the index in it of the character in which each id begins.
+
+        An id that begins inside a character has that character's index. Raises DecodeError where the bytes are not
+        UTF-8, since there is no such index then.
+        """
+        return self._core.decode_with_offsets(ids)
+
+    def stream(self) -> DecodeStream:
+        """A decoder that takes one id at a time and gives out whole characters only."""
+        return DecodeStream(self._core)
+
+
+def _from_json(text: str) -> Tokenizer:
+    return Tokenizer(_rust.Core.from_json(text))
+
+
+def _path(path: StrPath) -> str:
+    return str(Path(path))
+
+
+def _file_in(path: StrPath, name: str) -> str:
+    return str(Path(path) / name) if Path(path).is_dir() else str(Path(path))
+
+
+def _with_ids(special_tokens: Mapping[str, int] | Sequence[str], first: int) -> list[tuple[str, int]]:
+    if isinstance(special_tokens, Mapping):
+        return list(special_tokens.items())
+    return [(token, first + place) for place, token in enumerate(special_tokens)]

@@ -1,0 +1,76 @@
+//! Ids across the border: arrays out without a copy, any sequence of integers in.
+use std::ffi::{c_int, c_void};
+
+use pyo3::buffer::PyBuffer;
+use pyo3::exceptions::PyBufferError;
+use pyo3::ffi;
+use pyo3::prelude::*;
+use pyo3::types::PyList;
+
+use crate::errors::exception;
+
+/// Numbers that Python reads in place, as `numpy.frombuffer` does: u32 ids or i64 offsets.
+#[pyclass(module = "lm_tokenizer._rust")]
+pub struct Buffer {
+    bytes: Vec<u8>,
+}
+
+impl Buffer {
+    pub fn ids(ids: &[u32]) -> Self {
+        Self { bytes: ids.iter().flat_map(|id| id.to_le_bytes()).collect() }
+    }
+
+    pub fn offsets(offsets: &[i64]) -> Self {
+        Self { bytes: offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect() }
+    }
+}
+
+#[pymethods]
+impl Buffer {
+    fn __len__(&self) -> usize {
+        self.bytes.len()
+    }
+
+    unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
+        if view.is_null() {
+            return Err(PyBufferError::new_err("no view to fill"));
+        }
+        let (start, length) = {
+            let mut buffer = slf.borrow_mut();
+            (buffer.bytes.as_mut_ptr().cast::<c_void>(), buffer.bytes.len() as isize)
+        };
+        // SAFETY: `view` is the caller's to be filled; `bytes` is never resized, and the view holds a reference to its owner.
+        match unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, length, 0, flags) } {
+            0 => Ok(()),
+            _ => Err(PyErr::fetch(slf.py())),
+        }
+    }
+}
+
+/// Ids from any iterable of integers, or quickly from a flat array of them. An id that no vocabulary can hold is an
+/// error that names its position; one that merely is not in the vocabulary is left for the decoder to find.
+pub fn from_python(source: &Bound<'_, PyAny>, bound: u32) -> PyResult<Vec<u32>> {
+    if let Ok(list) = source.cast::<PyList>() {
+        return list.iter().enumerate().map(|(position, item)| id(&item, position, bound)).collect();
+    }
+    if let Ok(array) = PyBuffer::<u32>::get(source) {
+        return array.to_vec(source.py());
+    }
+    if let Ok(array) = PyBuffer::<u16>::get(source) {
+        return Ok(array.to_vec(source.py())?.into_iter().map(u32::from).collect());
+    }
+    source.try_iter()?.enumerate().map(|(position, item)| id(&item?, position, bound)).collect()
+}
+
+fn id(item: &Bound<'_, PyAny>, position: usize, bound: u32) -> PyResult<u32> {
+    item.extract::<u32>().or_else(|error| {
+        let py = item.py();
+        // Every integer has an index; what has none is a TypeError of its own.
+        let number = item.call_method0("__index__").map_err(|_| error)?;
+        let message = format!(
+            "token id {} at position {position} is outside the vocabulary (ids are below {bound})",
+            number.str()?
+        );
+        Err(exception(py, "UnknownIdError", &message))
+    })
+}

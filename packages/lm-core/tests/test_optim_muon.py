@@ -4,7 +4,7 @@ import pytest
 import torch
 from lm_core.errors import ConfigError
 from lm_core.optim import Muon, muon, split_parameters, weight_decay_groups
-from lm_core.optim.muon import newton_schulz_dtype, orthogonalize
+from lm_core.optim.newton_schulz import newton_schulz_dtype, orthogonalize, orthogonalize_fast
 from torch import nn
 
 SHAPES = [(6, 4), (4, 6), (6, 4), (5, 5), (8, 1), (1, 8)]
@@ -26,6 +26,24 @@ def test_orthogonalizing_applies_the_quintic_to_the_singular_values(shape):
     matrix = torch.randn(shape, dtype=torch.float64, generator=torch.Generator().manual_seed(0))
     expected = torch.as_tensor(naive.newton_schulz(matrix.numpy(), 5))
     torch.testing.assert_close(orthogonalize(matrix, 5), expected, rtol=1e-9, atol=1e-9)
+
+
+@pytest.mark.parametrize("steps", [1, 2, 5, 6])
+@pytest.mark.parametrize("shape", [(1, 4, 4), (3, 8, 11), (2, 8, 16), (2, 3, 30), (2, 30, 3), (2, 1, 1)])
+def test_the_fast_form_gives_what_the_definition_gives(shape, steps):
+    matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+    exact = orthogonalize(matrices, steps)
+    torch.testing.assert_close(orthogonalize_fast(matrices, steps), exact, rtol=1e-9, atol=1e-9)
+    torch.testing.assert_close(orthogonalize_fast(matrices.float(), steps).double(), exact, rtol=0, atol=1e-3)
+
+
+def test_the_fast_form_keeps_gradients_with_tiny_singular_values_within_a_thousandth():
+    generator = torch.Generator().manual_seed(0)
+    left, _ = torch.linalg.qr(torch.randn(32, 32, generator=generator, dtype=torch.float64))
+    right, _ = torch.linalg.qr(torch.randn(128, 32, generator=generator, dtype=torch.float64))
+    matrix = (left * torch.logspace(0, -6, 32, dtype=torch.float64)) @ right.mT
+    exact = orthogonalize(matrix, 5)
+    assert (orthogonalize_fast(matrix[None].float(), 5)[0] - exact).norm() < 1e-3 * exact.norm()
 
 
 def test_the_singular_values_end_near_one():

@@ -4,6 +4,7 @@ Shazeer & Stern 2018, Adafactor: Adaptive Learning Rates with Sublinear Memory C
 algorithms 4 and 5.
 """
 
+import math
 from typing import Any
 
 import torch
@@ -92,9 +93,9 @@ def adafactor_update(
 
 def _rms(x: Tensor) -> Tensor:
     norm: Tensor = torch.linalg.vector_norm(x)
-    return norm / x.numel() ** 0.5
+    return norm / math.sqrt(x.numel())
 
 
 def _mean_square(x: Tensor, axis: int) -> Tensor:
-    mean: Tensor = torch.linalg.vector_norm(x, dim=axis, keepdim=True).square_() / x.shape[axis]
-    return mean
+    norms: Tensor = torch.linalg.vector_norm(x, dim=axis, keepdim=True)
+    return norms.square() / x.shape[axis]

@@ -12,6 +12,7 @@ import torch
 from torch import Tensor
 
 from lm_core.errors import ConfigError
+from lm_core.optim.newton_schulz import newton_schulz_dtype, orthogonalize, orthogonalize_fast
 from lm_core.optim.optimizer import (
     GroupOptimizer,
     Number,
@@ -22,10 +23,6 @@ from lm_core.optim.optimizer import (
     name_of,
 )
 
-# The quintic a*x + b*x**3 + c*x**5, chosen by Jordan for its slope at 0: five rounds bring every singular value that is not
-# tiny to between 0.7 and 1.2, which trains as well as exactly 1.
-QUINTIC = (3.4445, -4.7750, 2.0315)
-SMALLEST_NORM = 1e-7
 # Matrices of one shape go through Newton-Schulz together, but not more than this many elements at once.
 BATCH_ELEMENTS = 1 << 24
 
@@ -42,8 +39,9 @@ class Muon(GroupOptimizer):
     and dtype. Momentum warm-up is the caller's: set `group["momentum"]` before a step.
 
     `ns_dtype` is the precision of Newton-Schulz; None takes bfloat16 on CUDA devices that have units for it (compute
-    capability 8 or more) and float32 everywhere else, at least the parameter's own. `foreach=False` goes matrix by matrix; `foreach=True` takes
-    matrices of one shape, or its transpose, in one batched product. Errors: `ConfigError`, also for what is not 2-D.
+    capability 8 or more), and everywhere else the parameter's own, at least float32. `foreach=False` is the definition,
+    matrix by matrix; `foreach=True` takes matrices of one shape (or its transpose) together and fewer products.
+    Errors: `ConfigError`, also for a parameter that is no matrix.
     """
 
     def __init__(
@@ -98,37 +96,12 @@ class Muon(GroupOptimizer):
             members = [directions[index] for index in batch]
             dtype = group["ns_dtype"] or newton_schulz_dtype(members[0])
             wide = torch.stack([_wide(member).to(dtype) for member in members])  # (batch, rows <= columns)
-            for index, change in zip(batch, orthogonalize(wide, group["ns_steps"]), strict=True):
+            changes = (orthogonalize_fast if group["foreach"] else orthogonalize)(wide, group["ns_steps"])
+            for index, change in zip(batch, changes, strict=True):
                 parameter = parameters[index]
                 rows, columns = parameter.shape
                 back = change if rows <= columns else change.mT
                 parameter.add_(back.to(parameter.dtype), alpha=-lr * math.sqrt(max(1.0, rows / columns)))
-
-
-def orthogonalize(matrices: Tensor, steps: int) -> Tensor:
-    """Newton-Schulz: U V^T, roughly, for each matrix U S V^T of shape (..., rows, columns); best with rows <= columns.
-
-    X = M / |M|_F, then `steps` times X <- a X + (b A + c A^2) X with A = X X^T: each singular value s becomes
-    a s + b s^3 + c s^5, which pushes it towards 1. Computed in the dtype of `matrices`.
-    """
-    a, b, c = QUINTIC
-    norms = torch.linalg.matrix_norm(matrices, keepdim=True)  # (..., 1, 1)
-    x: Tensor = matrices / norms.clamp_min(SMALLEST_NORM)
-    for _ in range(steps):
-        gram = x @ x.mT  # (..., rows, rows)
-        x = a * x + (b * gram + c * (gram @ gram)) @ x
-    return x
-
-
-def newton_schulz_dtype(matrix: Tensor) -> torch.dtype:
-    """bfloat16 where the device is known to be fast at it, else the matrix's own precision, at least float32.
-
-    On a CPU without bfloat16 units a bfloat16 product was 37 times slower than a float32 one.
-    """
-    device = matrix.device
-    if device.type == "cuda" and torch.version.cuda and torch.cuda.get_device_capability(device) >= (8, 0):
-        return torch.bfloat16
-    return torch.promote_types(matrix.dtype, torch.float32)
 
 
 def _wide(matrix: Tensor) -> Tensor:

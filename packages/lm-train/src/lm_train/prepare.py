@@ -26,7 +26,8 @@ import numpy as np
 import numpy.typing as npt
 from lm_core.atomic_folder import TEMPORARY_PREFIX, new_folder, temporary_sibling
 from lm_core.manifest import digest_file
-from lm_tokenizer import Tokenizer
+from lm_tokenizer import PretokenCounts, Tokenizer
+from lm_tokenizer import Progress as LearnProgress
 
 from lm_train.dataset import TokenDataset
 from lm_train.dataset_format import DATASET_NAME, DatasetInfo, dtype_for, read_info, write_info
@@ -79,7 +80,7 @@ def prepare(
     end_of_text   the special token after each document, which the tokenizer must have; None puts nothing there
     valid         texts to hold out; without them `valid_share` of the text is (0: none)
     separator     what stands between documents in a text file;  field: where the text is in a .jsonl line
-    progress      called as progress(phase, done, total) in bytes of text; total is 0 where it is not known
+    progress      called as progress(phase, done, total): bytes of text (ids while merges are learnt); total is 0 where it is not known
 
     A `folder` that holds a dataset of the same text and settings is used as it is. One that holds anything else is refused, naming what
     differs, unless `replace` and it is a dataset. Errors: `SourceError`, `DatasetError`, `ConfigError`, `TooFewTokensError`, `BusyFolderError`.
@@ -90,6 +91,8 @@ def prepare(
         raise ConfigError(f"shard_tokens must be at least 1, got {shard_tokens}")
     folder = Path(folder)
     given = _given_tokenizer(tokenizer)
+    if given:
+        _end_id(given, end_of_text)
     with locked(folder), ExitStack() as cleanup:
         _remove_leftovers(folder)
         spools = [temporary_sibling(folder.absolute()) for _ in range(2)]
@@ -178,18 +181,29 @@ def _new_tokenizer(
         return Tokenizer.characters(
             "".join(sorted(scan.characters | valid_scan.characters)), special_tokens=specials
         )
-    total = scan.text_bytes
+    counts = PretokenCounts(pattern, specials)
+    counts.add_texts(_to_learn_from(documents(), scan.text_bytes, progress))
 
-    def texts() -> Iterator[str]:
-        done = 0
-        for split, text, _ in documents():
-            if split == "train":
-                yield text
-                done += len(text.encode())
-                if progress:
-                    progress("train tokenizer", min(done, total), total)
+    def learning(step: LearnProgress) -> None:
+        if progress and step.done < vocab_size:
+            progress("learn merges", step.done, vocab_size)
 
-    return Tokenizer.train(texts=texts(), vocab_size=vocab_size, pattern=pattern, special_tokens=specials)
+    learnt = Tokenizer.train(
+        counts=counts, vocab_size=vocab_size, pattern=pattern, special_tokens=specials, progress=learning
+    )
+    if progress:
+        progress("learn merges", vocab_size, vocab_size)
+    return learnt
+
+
+def _to_learn_from(documents: Iterator[SplitPiece], total: int, progress: Progress | None) -> Iterator[str]:
+    done = 0
+    for split, text, _ in documents:
+        if split == "train":
+            yield text
+        done = min(done + len(text.encode()), total)  # a held-out text of its own is not in the total
+        if progress:
+            progress("count words", done, total)
 
 
 def _scan(sources: list[Source], progress: Progress | None) -> _Scan:
@@ -217,6 +231,8 @@ def _scan(sources: list[Source], progress: Progress | None) -> _Scan:
             }
         )
         documents, text_bytes = documents + found, text_bytes + size
+    if progress and sources:
+        progress("read", text_bytes, text_bytes)
     return _Scan(rows, documents, text_bytes, frozenset(characters))
 
 

@@ -10,6 +10,7 @@ from lm_core.linear import Linear
 from lm_core.loss import cross_entropy
 from lm_core.model_folder import load_model, read_config, save_model
 from lm_core.norm import LayerNorm, RMSNorm
+from lm_core.optim.clip import clip_grad_norm
 from lm_core.rope import RotaryEmbedding
 from lm_core.rope_scaling import RopeScaling
 from lm_core.transformer import Block, Transformer
@@ -29,6 +30,7 @@ __all__ = [
     "SwiGLU",
     "Transformer",
     "attend",
+    "clip_grad_norm",
     "cross_entropy",
     "load_model",
     "read_config",

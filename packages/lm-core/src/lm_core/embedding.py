@@ -22,7 +22,7 @@ class Embedding(nn.Module):
 
     def forward(self, ids: Int[Tensor, "..."]) -> Float[Tensor, "... d_model"]:
         check_ids(ids, self.weight.shape[0], "token id")
-        return self.weight.index_select(0, ids.reshape(-1)).view(*ids.shape, -1)
+        return self.weight.index_select(0, ids.reshape(-1)).view(*ids.shape, self.weight.shape[1])
 
 
 def check_ids(ids: Int[Tensor, "..."], vocab_size: int, what: str) -> None:

@@ -120,8 +120,9 @@ def read_config(folder: Path | str) -> ModelConfig:
     manifest = read_manifest(folder)
     if manifest is not None and "config.json" in manifest.files:
         check_file(folder, "config.json", manifest.files["config.json"])
+    data = read_json(folder / "config.json")
     try:
-        return config_from_json(read_json(folder / "config.json"))
+        return config_from_json(data)
     except (ModelFolderError, ConfigError) as error:
         raise ModelFolderError(f"{folder / 'config.json'}: {error}") from error
 

@@ -72,7 +72,8 @@ class _FastRMSNorm(torch.autograd.Function):
         mean_square = torch.linalg.vector_norm(wide, dim=-1, keepdim=True).square_().div_(x.shape[-1])
         inverse_rms = mean_square.add_(eps).rsqrt_()  # (..., 1)
         ctx.save_for_backward(x, weight, inverse_rms)
-        return (wide * inverse_rms).mul_(weight).to(x.dtype)
+        y: Tensor = (wide * inverse_rms).mul_(weight).to(x.dtype)
+        return y
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -81,7 +82,7 @@ class _FastRMSNorm(torch.autograd.Function):
         wide_grad = widen(grad)
         normed = widen(x) * inverse_rms
         scaled = wide_grad * weight
-        grad_weight = (wide_grad * normed).flatten(0, -2).sum(0).to(weight.dtype)
+        grad_weight = (wide_grad * normed).reshape(-1, x.shape[-1]).sum(0).to(weight.dtype)
         inner = (scaled * normed).mean(-1, keepdim=True)
         grad_x = scaled.sub_(normed.mul_(inner)).mul_(inverse_rms).to(x.dtype)
         return grad_x, grad_weight, None

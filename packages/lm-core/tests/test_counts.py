@@ -1,0 +1,54 @@
+import pytest
+import torch
+from lm_core import ModelConfig, Transformer, cross_entropy
+from lm_core.counts import flops_per_token, parameter_count
+from lm_core.parameter_shapes import parameter_shapes
+from tiny_models import VARIANTS, some_ids, tiny_config, tiny_model
+from torch.utils.flop_counter import FlopCounterMode
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_closed_form_is_what_torch_counts(variant):
+    config = tiny_config(variant)
+    assert parameter_count(config) == sum(parameter.numel() for parameter in Transformer(config).parameters())
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_names_and_shapes_are_known_without_building(variant):
+    built = {
+        name: tuple(tensor.shape) for name, tensor in Transformer(tiny_config(variant)).named_parameters()
+    }
+    known = parameter_shapes(tiny_config(variant))
+    assert known == built
+    assert list(known) == list(built)
+
+
+def test_gpt2_small_has_124_million():
+    shape = {"vocab_size": 50_257, "context": 1024, "d_model": 768, "n_layers": 12, "n_heads": 12}
+    config = ModelConfig(
+        **shape, position="learned", norm="layer", activation="gelu", bias=True, tie_embeddings=True
+    )
+    assert parameter_count(config) == 124_439_808
+
+
+def test_llama_2_7b_has_6_738_million():
+    config = ModelConfig(vocab_size=32_000, d_model=4096, n_layers=32, n_heads=32, d_ff=11_008)
+    assert parameter_count(config) == 6_738_415_616
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_operations_are_the_ones_that_torch_counts(variant):
+    model = tiny_model(variant, fast=False)  # whose products are all matrix products
+    ids = some_ids(3, 16)
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        model(ids)
+    assert forward.get_total_flops() == flops_per_token(model.config, 16, backward=False) * ids.numel()
+    with FlopCounterMode(display=False) as step:
+        cross_entropy(model(ids), ids, fast=False).backward()
+    assert step.get_total_flops() == flops_per_token(model.config, 16) * ids.numel()
+
+
+def test_long_sequences_pay_for_attention():
+    config = tiny_config()
+    longer = flops_per_token(config, 32) - flops_per_token(config, 16)
+    assert longer == 3 * 2 * config.n_layers * 2 * config.n_heads * config.d_head * 16

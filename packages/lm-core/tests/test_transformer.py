@@ -1,0 +1,137 @@
+import copy
+import math
+
+import pytest
+import torch
+from lm_core import Block, Transformer, cross_entropy
+from lm_core.errors import ConfigError, ShapeError
+from lm_core.transformer import sinusoidal_positions
+from same_gradients import randn
+from tiny_models import VARIANTS, shaken, some_ids, tiny_config, tiny_model
+
+
+def gradients(model, ids):
+    fast = model.blocks[0].attention.fast
+    cross_entropy(model(ids[:, :-1]), ids[:, 1:], fast=fast).backward()
+    return {name: parameter.grad for name, parameter in model.named_parameters()}
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_fast_paths_give_the_plain_definitions_logits_and_gradients(variant):
+    fast, plain = tiny_model(variant).double(), tiny_model(variant, fast=False).double()
+    ids = some_ids(2, 12)
+    torch.testing.assert_close(fast(ids), plain(ids), atol=1e-12, rtol=1e-10)
+    expected = gradients(plain, ids)
+    for name, gradient in gradients(fast, ids).items():
+        torch.testing.assert_close(gradient, expected[name], atol=1e-12, rtol=1e-9, msg=name)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_every_parameter_gets_a_gradient(variant):
+    for name, gradient in gradients(tiny_model(variant), some_ids(2, 40)).items():
+        assert gradient is not None, name
+        assert gradient.abs().max() > 0, name
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_logits_never_depend_on_later_ids(variant):
+    model, ids = tiny_model(variant), some_ids(2, 12)
+    before = model(ids)
+    changed = ids.clone()
+    changed[:, 7:] = (changed[:, 7:] + 1) % 61
+    after = model(changed)
+    torch.testing.assert_close(after[:, :7], before[:, :7], atol=1e-6, rtol=0)
+    assert (after[:, 7:] - before[:, 7:]).abs().amax(-1).min() > 1e-3
+
+
+def test_sequences_of_a_batch_do_not_see_each_other():
+    model, ids = tiny_model(), some_ids(3, 12)
+    torch.testing.assert_close(model(ids)[1:2], model(ids[1:2]), atol=1e-6, rtol=0)
+
+
+def test_the_model_is_its_parts_in_the_stated_order():
+    model, ids = tiny_model(), some_ids(2, 9)
+    x = model.embedding(ids)
+    for block in model.blocks:
+        x = x + block.attention(block.attention_norm(x))
+        x = x + block.feed_forward(block.feed_forward_norm(x))
+    torch.testing.assert_close(model(ids), model.head(model.norm(x)))
+    torch.testing.assert_close(model.logits(model.hidden(ids)), model(ids))
+
+
+def test_a_block_stands_alone():
+    block = shaken(Block(tiny_config()))
+    assert block(randn(2, 5, 32)).shape == (2, 5, 32)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_seed_others():
+    first, again, other = (Transformer(tiny_config(), seed=seed).state_dict() for seed in (3, 3, 4))
+    assert all(torch.equal(first[name], again[name]) for name in first)
+    assert not torch.equal(first["embedding.weight"], other["embedding.weight"])
+
+
+def test_building_a_model_leaves_torchs_global_generator_alone():
+    torch.manual_seed(0)
+    expected = torch.rand(1)
+    torch.manual_seed(0)
+    Transformer(tiny_config())
+    assert torch.equal(torch.rand(1), expected)
+
+
+def test_a_model_can_be_built_without_memory_and_filled_later():
+    with torch.device("meta"):
+        model = Transformer(tiny_config())
+    assert all(parameter.is_meta for parameter in model.parameters())
+    whole = tiny_model()
+    model.to_empty(device="cpu").load_state_dict(whole.state_dict())
+    assert torch.equal(model(some_ids(1, 5)), whole(some_ids(1, 5)))
+
+
+def test_a_tied_head_is_the_embedding_also_after_copies_and_casts():
+    model = copy.deepcopy(tiny_model(tie_embeddings=True)).double().float()
+    assert model.head is None
+    assert "head.weight" not in model.state_dict()
+    hidden = randn(1, 2, 32)
+    torch.testing.assert_close(model.logits(hidden), hidden @ model.embedding.weight.T)
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16, torch.float64])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_a_cast_model_computes_in_that_dtype_and_stays_near(variant, dtype):
+    model, ids = tiny_model(variant), some_ids(2, 9)
+    expected = model(ids)
+    logits = model.to(dtype)(ids)
+    assert logits.dtype == dtype
+    scale = expected.abs().max().item()
+    torch.testing.assert_close(logits.float(), expected, atol=0.05 * scale, rtol=0)
+
+
+def test_autocast_to_bfloat16_runs_forward_and_backward():
+    model, ids = tiny_model("qwen3"), some_ids(2, 9)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        logits = model(ids)
+        loss = cross_entropy(logits, ids)
+    loss.backward()
+    assert logits.dtype == torch.bfloat16
+    torch.testing.assert_close(logits.float(), model(ids), atol=0.1, rtol=0.1)
+
+
+def test_sinusoidal_positions_are_the_papers():
+    table = sinusoidal_positions(3, 2, 6)
+    expected = [f(t / 10_000 ** (2 * i / 6)) for t in (3, 4) for i in range(3) for f in (math.sin, math.cos)]
+    assert table.flatten().tolist() == pytest.approx(expected, abs=1e-6)
+
+
+def test_a_sequence_longer_than_the_context_is_refused():
+    with pytest.raises(ShapeError, match="context is 40 tokens, got 41; give it fewer"):
+        tiny_model()(some_ids(1, 41))
+
+
+def test_ids_without_a_token_are_refused():
+    with pytest.raises(ShapeError, match=r"at least one token, got \(1, 0\)"):
+        tiny_model()(some_ids(1, 0))
+
+
+def test_a_model_larger_than_the_machine_is_refused_before_it_is_allocated():
+    with pytest.raises(ConfigError, match="GiB for its weights, this machine has"):
+        Transformer(tiny_config(d_model=2**17, n_layers=10, d_ff=2**16))

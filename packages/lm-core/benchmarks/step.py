@@ -1,0 +1,126 @@
+"""Time of one training step (forward, loss, backward; no optimizer), beside transformers' model of the same shape.
+
+    python benchmarks/step.py                            # the default model of the first run, 2 threads
+    python benchmarks/step.py --preset issue --json      # vocabulary 10,000, context 256, d 512
+
+All contenders take turns, round by round, in one process, and the median of the rounds is reported: a ratio between
+columns of one run means something, a time from another day does not.
+"""
+
+import argparse
+import json
+import statistics
+import time
+from collections.abc import Callable
+
+import torch
+from lm_core import ModelConfig, Transformer, cross_entropy
+from lm_core.counts import flops_per_token, parameter_count
+from torch import Tensor
+
+PRESETS = {
+    "first-run": (
+        ModelConfig(vocab_size=4096, context=128, d_model=128, n_layers=4, n_heads=4, d_ff=352, qk_norm=True),
+        8,
+    ),
+    "issue": (
+        ModelConfig(vocab_size=10_000, context=256, d_model=512, n_layers=4, n_heads=16, d_ff=1344),
+        8,
+    ),
+}
+
+
+def our_step(config: ModelConfig, fast: bool, ids: Tensor, targets: Tensor) -> Callable[[], None]:
+    model = Transformer(config, fast=fast)
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        cross_entropy(model(ids), targets, fast=fast).backward()
+
+    return step
+
+
+def transformers_step(config: ModelConfig, ids: Tensor, targets: Tensor) -> Callable[[], None]:
+    import transformers
+
+    shape = {
+        "vocab_size": config.vocab_size,
+        "hidden_size": config.d_model,
+        "intermediate_size": config.d_ff,
+        "num_hidden_layers": config.n_layers,
+        "num_attention_heads": config.n_heads,
+        "num_key_value_heads": config.n_kv_heads,
+        "head_dim": config.d_head,
+        "max_position_embeddings": config.context,
+    }
+    if config.qk_norm:
+        model = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**shape))
+    else:
+        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape))
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        logits = model(input_ids=ids, use_cache=False).logits
+        torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
+
+    return step
+
+
+def measure(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+    """Median seconds of each step over interleaved rounds, after two rounds that do not count."""
+    times: dict[str, list[float]] = {name: [] for name in steps}
+    for turn in range(rounds + 2):
+        for name, step in steps.items():
+            start = time.perf_counter()
+            step()
+            if turn >= 2:
+                times[name].append(time.perf_counter() - start)
+    return {name: statistics.median(taken) for name, taken in times.items()}
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("--preset", choices=PRESETS, default="first-run")
+    parser.add_argument("--rounds", type=int, default=30)
+    parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument("--no-peer", action="store_true", help="leave transformers out")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    torch.set_num_threads(options.threads)
+    config, batch = PRESETS[options.preset]
+    ids = torch.randint(
+        0, config.vocab_size, (batch, config.context), generator=torch.Generator().manual_seed(0)
+    )
+    targets = ids.roll(-1, 1)
+    steps = {
+        name: our_step(config, name == "lm-core", ids, targets) for name in ("lm-core", "lm-core fast=False")
+    }
+    if not options.no_peer:
+        steps["transformers"] = transformers_step(config, ids, targets)
+    seconds = measure(steps, options.rounds)
+    flops = flops_per_token(config, config.context) * ids.numel()
+    rows = {
+        name: {
+            "ms": taken * 1e3,
+            "tokens_per_second": ids.numel() / taken,
+            "gflop_per_second": flops / taken / 1e9,
+            "ours_is_faster_by": taken / seconds["lm-core"],
+        }
+        for name, taken in seconds.items()
+    }
+    if options.json:
+        print(json.dumps({"preset": options.preset, "threads": options.threads, "rows": rows}, indent=2))
+        return
+    print(
+        f"{parameter_count(config):,} parameters, {batch} x {config.context} tokens, {options.threads} threads"
+    )
+    print(f"{'':20} {'ms/step':>9} {'tokens/s':>10} {'GFLOP/s':>9} {'ours faster by':>15}")
+    for name, row in rows.items():
+        figures = f"{row['ms']:9.1f} {row['tokens_per_second']:10,.0f} {row['gflop_per_second']:9.1f}"
+        print(f"{name:20} {figures} {row['ours_is_faster_by']:14.2f}x")
+
+
+if __name__ == "__main__":
+    main()

@@ -52,16 +52,13 @@ impl Encoder {
     /// Appends the ids of `text` to `ids`; the tokens of `special` become their own ids, all else is ordinary text.
     /// Fails only for a character-level vocabulary; `ids` then hold what came before the character it lacks.
     pub fn encode(&mut self, text: &[u8], special: &SpecialTokens, ids: &mut Vec<u32>) -> Result<(), Error> {
-        for part in special.split(text) {
-            match part {
-                Part::Special(id) => ids.push(id),
-                Part::Text(part) => {
-                    let start = part.as_ptr().addr() - text.as_ptr().addr();
-                    self.encode_ordinary(part, ids).map_err(|error| moved(error, start))?;
-                }
-            }
+        let mut done = 0;
+        for found in special.matches(text) {
+            self.encode_ordinary(&text[done..found.start], ids).map_err(|error| moved(error, done))?;
+            ids.push(found.id);
+            done = found.end;
         }
-        Ok(())
+        self.encode_ordinary(&text[done..], ids).map_err(|error| moved(error, done))
     }
 
     /// Appends the ids of `text` to `ids`; special tokens in it are text like any other. O(n log n) in the longest

@@ -2,7 +2,9 @@
 
 #![forbid(unsafe_code)]
 
+mod batch;
 mod cache;
+mod count_corpus;
 mod counts;
 mod decode;
 mod encode;
@@ -17,12 +19,16 @@ mod pairs;
 mod pretokenize;
 mod queue;
 mod special;
+mod threads;
 mod tie_break;
 mod token_table;
 mod train;
 mod vocab;
+mod windows;
 mod words;
 
+pub use batch::{Batch, EncoderPool};
+pub use count_corpus::{CountOptions, count_files, count_stream, count_texts};
 pub use counts::PretokenCounts;
 pub use decode::DecodeStream;
 pub use encode::Encoder;
@@ -30,6 +36,8 @@ pub use error::Error;
 pub use fingerprint::fingerprint;
 pub use pretokenize::{Pattern, Pretokens};
 pub use special::{Part, SpecialMatch, SpecialTokens};
+pub use threads::Progress;
 pub use tie_break::TieBreak;
 pub use train::{Ended, TrainOptions, TrainProgress, Training, train};
 pub use vocab::{MAX_ID, Merge, Model, Normalization, Vocabulary};
+pub use windows::Windows;

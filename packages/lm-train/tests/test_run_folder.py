@@ -50,7 +50,7 @@ def test_a_place_where_nothing_can_be_made_is_named(tmp_path):
 def test_a_folder_that_is_no_run_is_refused(tmp_path):
     with pytest.raises(RunError, match="no such run folder"):
         RunFolder.open(tmp_path / "nowhere")
-    with pytest.raises(RunError, match="not a run folder: it has no config.toml"):
+    with pytest.raises(RunError, match=r"not a run folder: it has no config\.toml"):
         RunFolder.open(tmp_path)
     run = made(tmp_path, "a")
     checkpoint = run.checkpoints / "step-00000001"

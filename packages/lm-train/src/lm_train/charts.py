@@ -58,6 +58,8 @@ def chart(lines: Sequence[Line], *, x: str, y: str, zoom: bool = False) -> str:
         _dress(axes, x, y)
         if zoom:
             _zoom(axes, drawn)
+        else:
+            axes.set_ylim(bottom=0)
         if len(drawn) > 1:
             axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
         buffer = io.StringIO()

@@ -106,7 +106,9 @@ def prepare(
             valid_texts = open_sources(
                 valid, spool=spools[1], field=field, separator=separator, seed=seed, progress=progress
             )
-        scan, valid_scan = _scan(train_texts, progress), _scan(valid_texts, progress)
+        by_character = tokenizer == CHARACTERS
+        scan = _scan(train_texts, by_character, progress)
+        valid_scan = _scan(valid_texts, by_character, progress)
         settings = {
             "tokenizer": given.fingerprint if given else tokenizer if tokenizer == CHARACTERS else "bpe",
             "vocab_size": None if given or tokenizer == CHARACTERS else vocab_size,
@@ -206,7 +208,7 @@ def _to_learn_from(documents: Iterator[SplitPiece], total: int, progress: Progre
             progress("count words", done, total)
 
 
-def _scan(sources: list[Source], progress: Progress | None) -> _Scan:
+def _scan(sources: list[Source], by_character: bool, progress: Progress | None) -> _Scan:
     rows, documents, text_bytes = [], 0, 0
     characters: set[str] = set()
     total = 0 if any(source.size == 0 for source in sources) else sum(source.size for source in sources)
@@ -218,7 +220,8 @@ def _scan(sources: list[Source], progress: Progress | None) -> _Scan:
             if last:
                 digest.update(b"\xff")  # no byte of UTF-8: where documents end is part of the hash
             found, size = found + last, size + len(encoded)
-            characters.update(text)
+            if by_character:
+                characters.update(text)
             if progress:
                 progress("read", text_bytes + size, max(total, text_bytes + size) if total else 0)
         rows.append(

@@ -89,9 +89,11 @@ def _cut(rest: str, *, inside: bool) -> Iterator[Piece]:
 
 def _place_to_cut(text: str) -> int:
     """The last good place up to PIECE_CHARS; with none in the 64 Ki characters before it, PIECE_CHARS itself."""
-    start = PIECE_CHARS - _CUT_WINDOW
-    places = [match.start() for match in _CUT.finditer(text, start, PIECE_CHARS)]
-    return places[-1] if places else PIECE_CHARS
+    for window in (_CUT_WINDOW >> 8, _CUT_WINDOW >> 4, _CUT_WINDOW):  # nearly always in the smallest
+        places = [match.start() for match in _CUT.finditer(text, PIECE_CHARS - window, PIECE_CHARS)]
+        if places:
+            return places[-1]
+    return PIECE_CHARS
 
 
 def _blocks(file: BinaryIO) -> Iterator[bytes]:

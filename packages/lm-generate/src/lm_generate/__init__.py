@@ -10,7 +10,7 @@ if TYPE_CHECKING:
     from lm_generate.engine import Engine
     from lm_generate.errors import LmGenerateError
     from lm_generate.generate import TokenLogprob
-    from lm_generate.load import load
+    from lm_generate.loader import load
     from lm_generate.results import Generation, Score, Timings
     from lm_generate.runs import newest_run
     from lm_generate.sampling import Sampling
@@ -30,6 +30,7 @@ __all__ = [
 ]
 __version__ = "0.1.0"
 
+# A name must not be that of a module: importing the module would put it in the function's place.
 _HOME = {
     "Engine": "engine",
     "Generation": "results",
@@ -39,7 +40,7 @@ _HOME = {
     "TextStream": "stream",
     "Timings": "results",
     "TokenLogprob": "generate",
-    "load": "load",
+    "load": "loader",
     "newest_run": "runs",
 }
 

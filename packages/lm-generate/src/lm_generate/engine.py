@@ -9,6 +9,7 @@ engine.score("text").bits_per_byte
 
 import time
 from collections.abc import Iterator, Sequence
+from pathlib import Path
 
 import numpy as np
 from lm_core import KVCache, Transformer
@@ -30,7 +31,7 @@ class Engine:
     """Generates and scores. Make one with `lm_generate.load`; see docs/engine.md for every setting.
 
     `stop_ids` end a text (the model's end-of-text ids); `start_id` begins one where nothing else does: an empty
-    prompt, the first token of a scored text. An engine holds no state between calls.
+    prompt, the first token of a scored text. `folder` is where it came from. An engine holds no state between calls.
     """
 
     def __init__(
@@ -40,12 +41,14 @@ class Engine:
         *,
         stop_ids: Sequence[int] = (),
         start_id: int | None = None,
+        folder: Path | None = None,
     ) -> None:
         self.model = model
         self.tokenizer = tokenizer
         self.config = model.config
         self.stop_ids = frozenset(stop_ids)
         self.start_id = start_id
+        self.folder = folder
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
         known = np.fromiter(tokenizer.vocab.keys(), dtype=np.int64)

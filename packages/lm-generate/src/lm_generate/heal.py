@@ -8,15 +8,19 @@ such unfinished tokens away again and lets the model write them anew, allowing o
     healer.allowed(written, rest)          the ids that may come next while `rest` is being written anew; then None
 
 `split` keeps everything up to the last place that no token of the vocabulary can reach across.
-`allowed` follows the ways in which the tokenizer itself would cut a longer text: a token may come if it and the
-one before it are how their joined bytes are encoded (which, for byte-pair encoding, makes the whole so: Berglund &
-van der Merwe 2023, https://arxiv.org/abs/2309.08715), and if some token can follow that ends the rest.
+`allowed` follows the ways in which the tokenizer itself would cut a longer text: a token may come if there is a
+continuation behind which the tokenizer writes it there, and if some token can follow that ends the rest.
 """
 
 from bisect import bisect_left
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 
 from lm_tokenizer import Tokenizer
+
+LONGEST_REST = 48
+"""Bytes after which `split` goes back no further: a line of a thousand dashes is not written anew as a whole."""
+CONTINUATIONS = (b"", b"x", b"0", b"!", b" ", b"\n")
+"""One of each kind that a pre-tokenizer tells apart: what follows decides how white space before it is cut."""
 
 
 class Healer:
@@ -34,7 +38,7 @@ class Healer:
         """The ids that stay whatever comes next, and the bytes of those that do not."""
         kept = list(ids)
         rest = b""
-        while kept and kept[-1] in self._bytes:
+        while kept and kept[-1] in self._bytes and len(rest) < LONGEST_REST:
             before = b"".join(self._bytes.get(id, b"") for id in kept[-self._longest :])
             if not self._crosses(before, rest):
                 break
@@ -46,26 +50,27 @@ class Healer:
         done = sum(len(self._bytes[id]) for id in written)
         if done >= len(rest):
             return None
-        last = self._bytes[written[-1]] if written else b""
-        return self._next(last, rest[done:], {})
+        return list(self._next(list(written), rest[done:]))
 
-    def _next(self, last: bytes, rest: bytes, known: dict[tuple[bytes, bytes], list[int]]) -> list[int]:
-        """The ids that may follow the token `last` when `rest` is still to be written."""
-        if (last, rest) not in known:
-            ids = [
-                id for id in map(self._ids.__getitem__, self._beginning_with(rest)) if self._pair(last, id)
-            ]
-            for length in range(1, min(len(rest) - 1, self._longest) + 1):  # tokens that end inside the rest
-                id = self._ids.get(rest[:length], -1)
-                if id >= 0 and self._pair(last, id) and self._next(rest[:length], rest[length:], known):
-                    ids.append(id)
-            known[last, rest] = ids
-        return known[last, rest]
+    def _next(self, path: list[int], rest: bytes) -> Iterator[int]:
+        """The ids that may follow the tokens of `path` when `rest` is still to be written."""
+        for data in self._beginning_with(rest):
+            if self._is_written(path, self._ids[data]):
+                yield self._ids[data]
+        for length in range(1, min(len(rest) - 1, self._longest) + 1):  # tokens that end inside the rest
+            id = self._ids.get(rest[:length])
+            if id is None or not self._is_written(path, id):
+                continue
+            if next(self._next([*path, id], rest[length:]), None) is not None:
+                yield id
 
-    def _pair(self, last: bytes, id: int) -> bool:
-        """Whether the tokenizer itself writes `last` and then this token."""
-        expected = [self._ids[last], id] if last else [id]
-        return list(self._tokenizer.encode_bytes(last + self._bytes[id])) == expected
+    def _is_written(self, path: list[int], id: int) -> bool:
+        """Whether some text that begins with these bytes is cut by the tokenizer into `path`, `id`, and more."""
+        tokens = [*path, id]
+        data = b"".join(self._bytes[token] for token in tokens)
+        return any(
+            list(self._tokenizer.encode_bytes(data + more))[: len(tokens)] == tokens for more in CONTINUATIONS
+        )
 
     def _crosses(self, before: bytes, rest: bytes) -> bool:
         """Whether a token can begin inside `before` and end behind it, in agreement with `rest` and what may follow."""

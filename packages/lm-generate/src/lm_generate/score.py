@@ -1,8 +1,8 @@
 """Log-probabilities of a given text: how surprised the model is, token by token.
 
 A text that is longer than the context is read in windows of `context` tokens that move on by `stride`: every
-token is scored once, in the first window that holds it, so each but those of the first window has at least
-context - stride tokens before it. A smaller stride is closer to a full view of the past and costs
+token is scored once, in the first window that predicts it, so each but those of the first window has at least
+context - stride + 1 tokens before it. A smaller stride is closer to a full view of the past and costs
 context / stride passes over the text.
 """
 
@@ -17,15 +17,16 @@ from lm_generate.results import Score
 
 
 def windows(length: int, context: int, stride: int) -> Iterator[tuple[int, int, int]]:
-    """(start, first_scored, stop) over `length` tokens: tokens[start:stop] are read, tokens[first_scored:stop] scored.
+    """(start, first_scored, stop) over `length` tokens: tokens[start : stop - 1] are read, tokens[first_scored:stop] scored.
 
     Token 0 has nothing before it and is never scored.
     """
     scored = 1
     while scored < length:
-        start = 0 if scored == 1 else scored - (context - stride)
-        # A window of `context` inputs predicts one token more than it reads: its last target is not an input.
-        stop = min(length, start + context + 1)
+        start = 0 if scored == 1 else scored - 1 - (context - stride)
+        stop = min(
+            length, start + context + 1
+        )  # the last target is not an input, so one more than the context
         yield start, scored, stop
         scored = stop
 

@@ -48,7 +48,7 @@ def load(
     model = load_model(folder, device=device, dtype=dtype, verify=False)  # its hashes were checked just now
     check_vocabulary(tokenizer, model, folder)
     stop_ids, start_id = text_ends(folder, tokenizer, model.config.vocab_size)
-    return Engine(model, tokenizer, stop_ids=stop_ids, start_id=start_id)
+    return Engine(model, tokenizer, stop_ids=stop_ids, start_id=start_id, folder=folder)
 
 
 def find_model(folder: Path, *, verify: bool) -> tuple[Path, Manifest | None]:

@@ -1,0 +1,310 @@
+"""The command line: `lm-generate --prompt "def "`, `lm-generate score FILE`, `lm-generate verify FOLDER`.
+
+Text goes to standard output as it is written, everything else to standard error. Nothing heavy is imported before
+the command line has been understood, so `--help` and mistakes answer at once.
+
+Exit codes: 0 done (also when the reader of a pipe has gone), 2 the user's input, 1 a fault, 130 interrupted with Ctrl-C.
+"""
+
+import logging
+import os
+import sys
+from collections.abc import Sequence
+from pathlib import Path
+from typing import TYPE_CHECKING, Annotated
+
+from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts.exceptions import UnusedCliTokensError
+
+from lm_generate import __version__
+from lm_generate.errors import LmGenerateError, PromptError
+from lm_generate.runs import newest_run
+
+if TYPE_CHECKING:
+    from lm_generate.engine import Engine
+    from lm_generate.settings import PastContext
+
+HELP = """Writes on from a prompt with the newest run under runs/, or with any model folder.
+
+A token is chosen in this order: temperature, top-k, top-p, then one draw from what is left;
+of equally likely tokens the lower id comes first. Temperature 0 takes the likeliest token.
+The same seed gives the same text."""
+
+app = App(
+    name="lm-generate",
+    help=HELP,
+    version=__version__,
+    help_format="plaintext",
+    result_action="return_value",
+    suppress_keyboard_interrupt=False,  # `run` tells the user and gives the exit code
+)
+_WHAT, _HOW = Group("Prompt", sort_key=1), Group("Writing", sort_key=2)
+_WHERE, _SHOW = Group("Model", sort_key=3), Group("Output", sort_key=4)
+
+
+@app.default
+def write(
+    *,
+    prompt: Annotated[
+        str | None, Parameter(name=["--prompt", "-p"], group=_WHAT, allow_leading_hyphen=True)
+    ] = None,
+    file: Annotated[Path | None, Parameter(group=_WHAT)] = None,
+    heal: Annotated[bool, Parameter(group=_WHAT)] = True,
+    max_tokens: Annotated[int | None, Parameter(group=_HOW)] = None,
+    temperature: Annotated[float, Parameter(group=_HOW)] = 0.8,
+    top_k: Annotated[int, Parameter(group=_HOW)] = 0,
+    top_p: Annotated[float, Parameter(group=_HOW)] = 1.0,
+    seed: Annotated[int | None, Parameter(group=_HOW)] = None,
+    n: Annotated[int, Parameter(name=["--n", "-n"], group=_HOW)] = 1,
+    stop: Annotated[list[str] | None, Parameter(group=_HOW, negative=(), allow_leading_hyphen=True)] = None,
+    roll: Annotated[bool, Parameter(group=_HOW, negative=())] = False,
+    model: Annotated[Path | None, Parameter(name=["--model", "-m"], group=_WHERE)] = None,
+    device: Annotated[str, Parameter(group=_WHERE)] = "auto",
+    threads: Annotated[int | None, Parameter(group=_WHERE)] = None,
+    verify: Annotated[bool, Parameter(group=_WHERE)] = True,
+    echo: Annotated[bool, Parameter(group=_SHOW)] = True,
+    json: Annotated[bool, Parameter(group=_SHOW, negative=())] = False,
+    logprobs: Annotated[int | None, Parameter(group=_SHOW)] = None,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], group=_SHOW, negative=())] = False,
+) -> int:
+    """Writes on from a prompt.
+
+    Parameters
+    ----------
+    prompt
+        The text to go on from; - reads standard input (one line break at its end is dropped).
+    file
+        Read the prompt from this file (one line break at its end is dropped).
+    heal
+        Write the prompt's last, perhaps unfinished token anew, as the whole text would be cut into tokens.
+    max_tokens
+        At most so many tokens. Without it: 200, or what the model's context still holds.
+    temperature
+        0: always the likeliest token; below 1: safer; above 1: wilder.
+    top_k
+        Choose among the k likeliest tokens; 0: among all.
+    top_p
+        Choose among the likeliest tokens that together reach this share of the probability; 1: among all.
+    seed
+        The same seed gives the same text; without it, a fresh one, told at the end.
+    n
+        So many samples, one after another, each independent of the others.
+    stop
+        End at this text, which is not shown; may be given several times.
+    roll
+        When the context is full, go on with its newer half instead of ending.
+    model
+        A model folder (ours or Hugging Face's), a checkpoint or a run. Without it: the newest run under runs/.
+    device
+        cpu, cuda, cuda:1, ...; auto: cuda if there is one.
+    threads
+        CPU threads.
+    verify
+        Check the SHA-256 of the model's files before use.
+    echo
+        Show the prompt before its continuation.
+    json
+        One JSON object a line for each sample, instead of text.
+    logprobs
+        With --json: the log-probability of each token, and of so many of the likeliest at its place.
+    quiet
+        Nothing on standard error but errors.
+    """
+    if prompt is None and file is None:
+        app.help_print()
+        return 0
+    from lm_generate.settings import check_whole, make_settings
+
+    text = read_prompt(prompt, file)
+    check_whole("n", n, low=1)
+    past_context: PastContext = "roll" if roll else "error"
+    settings = make_settings(
+        max_tokens,
+        temperature,
+        top_k,
+        top_p,
+        seed,
+        stop or (),
+        None,
+        heal,
+        past_context,
+        logprobs if json else None,
+    )
+    engine = open_model(model, device=device, threads=threads, verify=verify, quiet=quiet)
+
+    from lm_generate.show import show_json, show_text
+
+    show = show_json if json else show_text
+    for row in range(n):
+        stream = engine.stream(
+            text,
+            max_tokens=max_tokens,
+            temperature=temperature,
+            top_k=top_k,
+            top_p=top_p,
+            seed=settings.seed,
+            row=row,
+            stop=settings.stop,
+            heal=heal,
+            past_context=past_context,
+            logprobs=settings.logprobs,
+        )
+        show(stream, prompt=text, sample=(row + 1, n), echo=echo, quiet=quiet)
+    return 0
+
+
+@app.command
+def score(
+    file: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    *,
+    stride: int | None = None,
+    model: Annotated[Path | None, Parameter(name=["--model", "-m"])] = None,
+    device: str = "auto",
+    threads: int | None = None,
+    verify: bool = True,
+    json: Annotated[bool, Parameter(negative=())] = False,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())] = False,
+) -> int:
+    """How well a model predicts a text: bits per byte and perplexity.
+
+    Parameters
+    ----------
+    file
+        The text, UTF-8; - reads standard input.
+    stride
+        Tokens that the window moves on by where the text is longer than the context; default: half of it.
+    model
+        A model folder, a checkpoint or a run. Without it: the newest run under runs/.
+    device
+        cpu, cuda, cuda:1, ...; auto: cuda if there is one.
+    threads
+        CPU threads.
+    verify
+        Check the SHA-256 of the model's files before use.
+    json
+        One JSON object instead of a table.
+    quiet
+        Nothing on standard error but errors.
+    """
+    text = read_text(file)
+    engine = open_model(model, device=device, threads=threads, verify=verify, quiet=quiet)
+
+    from lm_generate.show import show_score
+
+    show_score(engine.score(text, stride=stride), json=json)
+    return 0
+
+
+@app.command
+def verify(folder: Path) -> int:
+    """Checks every byte of a model folder, a checkpoint, or all checkpoints of a run against its manifest.
+
+    Parameters
+    ----------
+    folder
+        A model folder, a checkpoint or a run.
+    """
+    from lm_generate.show import show_verified
+    from lm_generate.verify import verify_model
+
+    whole = True
+    for found in verify_model(folder):
+        show_verified(found)
+        whole = whole and found.problem is None
+    return 0 if whole else 2
+
+
+def read_prompt(prompt: str | None, file: Path | None) -> str:
+    """The prompt from the command line, standard input or a file."""
+    if prompt is not None and file is not None:
+        raise PromptError("give --prompt or --file, not both")
+    if file is None and prompt != "-":
+        return prompt or ""
+    return read_text(str(file) if file is not None else "-").removesuffix("\n").removesuffix("\r")
+
+
+def read_text(name: str) -> str:
+    """The text of a file, or of standard input for "-". Raises PromptError for what cannot be read as UTF-8."""
+    what = "standard input" if name == "-" else name
+    try:
+        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
+        return data.decode("utf-8")
+    except OSError as error:
+        raise PromptError(f"cannot read {what}: {error.strerror}") from error
+    except UnicodeDecodeError as error:
+        raise PromptError(
+            f"{what} is not UTF-8 text: byte {data[error.start]:#04x} at offset {error.start}"
+        ) from error
+
+
+def open_model(
+    model: Path | None, *, device: str, threads: int | None, verify: bool, quiet: bool
+) -> "Engine":
+    """Loads the named model or the newest run's, and says which in one line on standard error."""
+    from lm_generate.settings import check_whole
+
+    check_whole("threads", threads, low=1)
+    source = newest_run() if model is None else model
+
+    import torch
+
+    from lm_generate.loader import load
+    from lm_generate.show import show_model
+
+    if threads is not None:
+        torch.set_num_threads(threads)
+    if device == "auto":
+        device = "cuda" if torch.cuda.is_available() else "cpu"
+    logging.basicConfig(stream=sys.stderr, format="note: %(message)s", level=logging.WARNING)
+    if not quiet:
+        logging.getLogger("lm_generate").setLevel(logging.INFO)
+    engine = load(source, device=device, verify=verify)
+    if not quiet:
+        show_model(engine, newest=model is None)
+    return engine
+
+
+def main(arguments: Sequence[str] | None = None) -> None:
+    """The console script: runs the command and ends the process with its exit code."""
+    sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
+
+
+def run(arguments: list[str]) -> int:
+    """The exit code of a command line; a user's mistake is one message on standard error, never a traceback."""
+    for stream in (sys.stdout, sys.stderr):
+        if hasattr(stream, "reconfigure"):
+            stream.reconfigure(errors="replace")  # a terminal that lacks a character shows "?"
+    try:
+        code: int = app(arguments, exit_on_error=False, print_error=False) or 0
+        sys.stdout.flush()
+        return code
+    except BrokenPipeError:  # the reader, such as `head`, has what it wanted
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+        return 0
+    except KeyboardInterrupt:
+        print("\nstopped", file=sys.stderr)
+        return 130
+    except UnusedCliTokensError as error:
+        words = " ".join(error.unused_tokens or [])
+        return complain(
+            f'"{words}" is no command and no option: write --prompt "{words}" to go on from it, or see --help'
+        )
+    except (CycloptsError, LmGenerateError) as error:
+        return complain(str(error))
+    except Exception as error:
+        if is_user_error(error):
+            return complain(str(error))
+        raise
+
+
+def complain(message: str) -> int:
+    print(f"lm-generate: {message}", file=sys.stderr)
+    return 2
+
+
+def is_user_error(error: Exception) -> bool:
+    """Whether a sibling package says that its input is wrong. Looked up late: their bases come with torch."""
+    from lm_core.errors import LmCoreError
+    from lm_tokenizer import TokenizerError
+
+    return isinstance(error, LmCoreError | TokenizerError)

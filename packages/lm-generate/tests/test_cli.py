@@ -1,0 +1,209 @@
+"""The command line as a user meets it: in processes of its own where the process is the point."""
+
+import io
+import json
+import os
+import signal
+import subprocess
+import sys
+import time
+
+import pytest
+from lm_generate.cli import run
+from tiny_models import save_run, save_tiny, tiny_engine
+
+COMMAND = [sys.executable, "-m", "lm_generate"]
+
+
+@pytest.fixture(scope="module")
+def model(tmp_path_factory):
+    return str(save_tiny(tmp_path_factory.mktemp("cli") / "model"))
+
+
+def test_help_imports_no_torch_and_states_the_order_of_sampling():
+    code = (
+        "import sys\nfrom lm_generate.cli import run\nassert run(['--help']) == 0\n"
+        "assert not {'torch', 'lm_core', 'lm_tokenizer'} & set(sys.modules), 'heavy'\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    words = " ".join(done.stdout.split())
+    assert "in this order: temperature, top-k, top-p, then one draw" in words
+    for option in ("--prompt", "--max-tokens", "--top-p", "--seed", "--no-verify", "--no-heal"):
+        assert option in words
+
+
+def test_a_prompt_is_continued_with_its_text_first_and_the_figures_on_standard_error(model, capsys):
+    code = run(["--prompt", "def", "--model", model, "--max-tokens", "12", "--seed", "3", "--no-heal"])
+    out, err = capsys.readouterr()
+    assert code == 0
+    assert out.rstrip("\n") == ("def" + tiny_engine().generate("def", max_tokens=12, seed=3).text).rstrip(
+        "\n"
+    )
+    assert f"model: {model} (" in err
+    assert "12 tokens" in err
+    assert "seed 3]" in err
+
+
+def test_without_a_model_the_newest_run_writes_and_is_named(tmp_path, monkeypatch, capsys):
+    save_run(tmp_path / "runs", "first", 5)
+    monkeypatch.chdir(tmp_path)
+    assert run(["--prompt", "def", "--max-tokens", "3"]) == 0
+    assert (
+        f"model: {os.path.join('runs', 'first', 'checkpoints', 'step-00000005')} (newest run; "
+        in capsys.readouterr().err
+    )
+
+
+def test_json_has_one_object_a_line_for_each_sample(model, capsys):
+    assert (
+        run(
+            [
+                "--prompt",
+                "def",
+                "-m",
+                model,
+                "--max-tokens",
+                "5",
+                "--n",
+                "3",
+                "--json",
+                "--logprobs",
+                "2",
+                "-q",
+            ]
+        )
+        == 0
+    )
+    out, err = capsys.readouterr()
+    rows = [json.loads(line) for line in out.splitlines()]
+    assert err == ""
+    assert [row["row"] for row in rows] == [0, 1, 2]
+    assert len({row["text"] for row in rows}) > 1
+    for row in rows:
+        assert row["prompt"] == "def"
+        assert row["finish_reason"] in ("length", "stop")
+        assert len(row["logprobs"]) == len(row["ids"])
+        assert len(row["logprobs"][0]["top"]) == 2
+
+
+def test_the_prompt_can_come_from_standard_input_or_a_file(model, tmp_path, monkeypatch, capsys):
+    options = ["-m", model, "--max-tokens", "5", "--temperature", "0", "-q", "--no-heal"]
+    wanted = "naïve" + tiny_engine().generate("naïve", max_tokens=5, temperature=0).text
+    (tmp_path / "prompt.txt").write_text("naïve\n", encoding="utf-8")
+    assert run(["--file", str(tmp_path / "prompt.txt"), *options]) == 0
+    assert capsys.readouterr().out.rstrip("\n") == wanted.rstrip("\n")
+    monkeypatch.setattr(sys, "stdin", io.TextIOWrapper(io.BytesIO("naïve\n".encode())))
+    assert run(["--prompt", "-", *options]) == 0
+    assert capsys.readouterr().out.rstrip("\n") == wanted.rstrip("\n")
+
+
+def test_score_prints_bits_per_byte(model, tmp_path, capsys):
+    (tmp_path / "text.txt").write_text("def find(names):", encoding="utf-8")
+    assert run(["score", str(tmp_path / "text.txt"), "-m", model, "--json", "-q"]) == 0
+    got = json.loads(capsys.readouterr().out)
+    assert got["bits_per_byte"] == pytest.approx(tiny_engine().score("def find(names):").bits_per_byte)
+    assert run(["score", str(tmp_path / "text.txt"), "-m", model, "-q"]) == 0
+    assert "bits per byte" in capsys.readouterr().out
+
+
+def test_verify_says_whole_or_names_what_changed(tmp_path, capsys):
+    run_folder = save_run(tmp_path, "r", 1, 2)
+    assert run(["verify", str(run_folder)]) == 0
+    assert capsys.readouterr().out.count(": whole (") == 2
+    config = run_folder / "checkpoints" / "step-00000001" / "config.json"
+    config.write_text(config.read_text().replace("32", "33"))
+    assert run(["verify", str(run_folder)]) == 2
+    out = capsys.readouterr().out
+    assert out.count(": whole (") == 1
+    assert f"{config} is damaged" in out
+
+
+@pytest.mark.parametrize(
+    ("arguments", "message"),
+    [
+        (["--prmpt", "x"], "Unknown option: --prmpt. Did you mean --prompt?"),
+        (["--prompt", "x", "--top-k", "many"], "unable to convert"),
+        (["--prompt", "x", "--top-p", "2"], "top_p must lie in (0, 1]"),
+        (["--prompt", "x", "--temperature", "nan"], "temperature must be a finite number"),
+        (["--prompt", "x", "--seed", "-1"], "seed must be a whole number from 0"),
+        (["--prompt", "x", "--n", "0"], "n must be a whole number from 1"),
+        (["--prompt", "x", "--threads", "0"], "threads must be a whole number from 1"),
+        (["--prompt", "x", "--stop", ""], "every stop string needs at least one character"),
+        (["--prompt", "x", "--file", "y"], "give --prompt or --file, not both"),
+        (["--file", "nowhere.txt"], "cannot read nowhere.txt: No such file"),
+        (["--prompt", "x", "--model", "nowhere"], "there is no folder nowhere"),
+        (["--prompt", "x"], "train one with `uv run --package lm-train train`"),
+        (["verify", "nowhere"], "there is no folder nowhere"),
+        (["score", "nowhere.txt"], "cannot read nowhere.txt"),
+        (["hello", "world"], 'write --prompt "hello world"'),
+    ],
+    ids=lambda value: " ".join(value) if isinstance(value, list) else "",
+)
+def test_a_mistake_is_one_message_and_exit_code_2(arguments, message, tmp_path, monkeypatch, capsys):
+    monkeypatch.chdir(tmp_path)
+    assert run(arguments) == 2
+    out, err = capsys.readouterr()
+    assert out == ""
+    assert err.startswith("lm-generate: ")
+    assert message in err
+    assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("options", "message"),
+    [
+        (["--prompt", "<|endoftext|>"], "<|endoftext|>"),
+        (["--prompt", "def", "--max-tokens", "100"], "ask for at most"),
+        (["--prompt", "def", "--device", "tpu"], "device 'tpu' cannot be used here"),
+        (["--prompt", "\udcff"], "lone surrogate"),
+    ],
+)
+def test_mistakes_that_only_the_model_can_see_are_one_message_too(options, message, model, capsys):
+    assert run([*options, "-m", model, "-q"]) == 2
+    err = capsys.readouterr().err
+    assert err.startswith("lm-generate: ")
+    assert message in err
+
+
+def test_a_file_that_is_no_text_is_refused_naming_the_byte(tmp_path, capsys):
+    (tmp_path / "x.bin").write_bytes(b"abc\xff")
+    assert run(["--file", str(tmp_path / "x.bin")]) == 2
+    assert "x.bin is not UTF-8 text: byte 0xff at offset 3" in capsys.readouterr().err
+
+
+def test_a_closed_pipe_ends_it_quietly(model):
+    options = ["--prompt", "def", "-m", model, "--max-tokens", "3000", "--roll", "--n", "50", "-q"]
+    process = subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    assert process.stderr is not None
+    process.stdout.readline()
+    process.stdout.close()
+    assert process.wait(timeout=60) == 0
+    assert process.stderr.read() == b""
+    process.stderr.close()
+
+
+@pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
+def test_ctrl_c_ends_it_with_130_and_no_traceback(model):
+    options = ["--prompt", "def", "-m", model, "--max-tokens", "100000", "--roll"]
+    process = subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
+    assert process.stdout is not None
+    process.stdout.read(40)  # it is writing
+    process.send_signal(signal.SIGINT)
+    started = time.monotonic()
+    _, err = process.communicate(timeout=60)
+    assert process.returncode == 130, err
+    assert err.decode().rstrip().endswith("stopped")
+    assert b"Traceback" not in err
+    assert time.monotonic() - started < 30
+
+
+def test_no_arguments_show_the_help(capsys):
+    assert run([]) == 0
+    assert "--prompt" in capsys.readouterr().out
+
+
+def test_text_cannot_take_over_a_terminal():
+    from lm_generate.show import visible
+
+    assert visible("a\n\tb\x1b[2J\r\x7f\x9b日") == "a\n\tb␛[2J␍␡\ufffd日"

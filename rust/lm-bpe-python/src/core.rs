@@ -1,36 +1,43 @@
 //! `Core`: a tokenizer as the Python class `Tokenizer` holds it.
-use std::path::Path;
-use std::sync::OnceLock;
+use std::path::{Path, PathBuf};
+use std::sync::{Arc, OnceLock};
 
-use lm_bpe::formats::{tiktoken, tokenizer_json, vocab_merges};
-use lm_bpe::{Error, Merge, Model, Pattern, Vocabulary};
+use lm_bpe::formats::token_file::{self, Layout};
+use lm_bpe::formats::tokenizer_json::{self, Kept};
+use lm_bpe::formats::{tiktoken, vocab_merges};
+use lm_bpe::{Error, Merge, Model, Pattern, SpecialTokens, Vocabulary};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
 
 use crate::counts::Counts;
-use crate::encode::Refusal;
 use crate::errors::{exception, text, to_python};
-use crate::ids::{self, Buffer};
-use crate::naive::Encoder;
-use crate::special::Policy;
+use crate::ids::Buffer;
+use crate::pools::Pools;
+use crate::special::not_one_of;
+use crate::watch::Watch;
 
 #[pyclass(frozen, module = "lm_tokenizer._rust")]
 pub struct Core {
-    pub vocabulary: Vocabulary,
-    pub encoder: Encoder,
-    kept: tokenizer_json::Kept,
+    pub vocabulary: Arc<Vocabulary>,
+    pub special: SpecialTokens,
+    pub pools: Pools,
+    kept: Kept,
     fingerprint: OnceLock<String>,
 }
 
 impl Core {
-    pub fn new(vocabulary: Vocabulary, kept: tokenizer_json::Kept) -> Self {
-        let encoder = Encoder::new(&vocabulary);
-        Self { vocabulary, encoder, kept, fingerprint: OnceLock::new() }
+    pub fn new(vocabulary: Vocabulary, kept: Kept) -> Result<Self, Error> {
+        let special = SpecialTokens::new(vocabulary.special_tokens())?;
+        let (vocabulary, pools) = (Arc::new(vocabulary), Pools::default());
+        Ok(Self { vocabulary, special, pools, kept, fingerprint: OnceLock::new() })
     }
 
-    fn checked(py: Python<'_>, made: Result<Vocabulary, Error>) -> PyResult<Self> {
-        made.map(|vocabulary| Self::new(vocabulary, tokenizer_json::Kept::default()))
-            .map_err(|error| to_python(py, &error))
+    fn made(py: Python<'_>, made: Result<Vocabulary, Error>) -> PyResult<Self> {
+        Self::read(py, made.map(|vocabulary| (vocabulary, Kept::default())))
+    }
+
+    fn read(py: Python<'_>, read: Result<(Vocabulary, Kept), Error>) -> PyResult<Self> {
+        read.and_then(|(vocabulary, kept)| Self::new(vocabulary, kept)).map_err(|error| to_python(py, &error))
     }
 }
 
@@ -38,14 +45,12 @@ impl Core {
 impl Core {
     #[staticmethod]
     fn load(py: Python<'_>, path: &str) -> PyResult<Self> {
-        let read = py.detach(|| tokenizer_json::read(Path::new(path)));
-        read.map(|(vocabulary, kept)| Self::new(vocabulary, kept)).map_err(|error| to_python(py, &error))
+        Self::read(py, py.detach(|| tokenizer_json::read(Path::new(path))))
     }
 
     #[staticmethod]
     fn from_json(py: Python<'_>, text: &str) -> PyResult<Self> {
-        let read = py.detach(|| tokenizer_json::from_text(text, Path::new("tokenizer.json")));
-        read.map(|(vocabulary, kept)| Self::new(vocabulary, kept)).map_err(|error| to_python(py, &error))
+        Self::read(py, py.detach(|| tokenizer_json::from_text(text, Path::new("tokenizer.json"))))
     }
 
     #[staticmethod]
@@ -56,10 +61,7 @@ impl Core {
         special: Vec<(String, u32)>,
         following: Vec<String>,
     ) -> PyResult<Self> {
-        Self::checked(
-            py,
-            py.detach(|| tiktoken::read(Path::new(path), Pattern::from_name(pattern)?, special, following)),
-        )
+        Self::made(py, py.detach(|| tiktoken::read(Path::new(path), Pattern::from_name(pattern)?, special, following)))
     }
 
     #[staticmethod]
@@ -71,7 +73,7 @@ impl Core {
         special: Vec<String>,
     ) -> PyResult<Self> {
         let read = || vocab_merges::read(Path::new(vocab), Path::new(merges), Pattern::from_name(pattern)?, &special);
-        Self::checked(py, py.detach(read))
+        Self::made(py, py.detach(read))
     }
 
     #[staticmethod]
@@ -96,7 +98,7 @@ impl Core {
             let merged = id(&[left.as_slice(), right].concat())?;
             by_ids.push(Merge { left: id(left)?, right: id(right)?, merged });
         }
-        Self::checked(
+        Self::made(
             py,
             Pattern::from_name(pattern).and_then(|p| Vocabulary::new(Model::bpe(p), tokens, by_ids, special)),
         )
@@ -109,7 +111,7 @@ impl Core {
             distinct.iter().enumerate().map(|(id, c)| (id as u32, c.to_string().into_bytes())).collect();
         let first = tokens.len() as u32;
         let special = special.into_iter().enumerate().map(|(at, text)| (text, first + at as u32)).collect();
-        Self::checked(sample.py(), Vocabulary::new(Model::Characters, tokens, Vec::new(), special))
+        Self::made(sample.py(), Vocabulary::new(Model::Characters, tokens, Vec::new(), special))
     }
 
     fn save(&self, py: Python<'_>, path: &str) -> PyResult<()> {
@@ -209,7 +211,7 @@ impl Core {
         allowed: &Bound<'_, PyAny>,
         disallowed: &Bound<'_, PyAny>,
     ) -> PyResult<Buffer> {
-        Ok(Buffer::ids(&self.encoded(string, allowed, disallowed)?))
+        Ok(Buffer::ids(self.encoded(string, allowed, disallowed)?))
     }
 
     fn count(
@@ -218,16 +220,15 @@ impl Core {
         allowed: &Bound<'_, PyAny>,
         disallowed: &Bound<'_, PyAny>,
     ) -> PyResult<usize> {
-        Ok(self.encoded(string, allowed, disallowed)?.len())
+        self.counted(string, allowed, disallowed)
     }
 
     fn encode_ordinary<'py>(&self, string: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyList>> {
-        let (py, text) = (string.py(), text(string)?);
-        PyList::new(py, self.ordinary_ids(py, text.as_bytes())?)
+        self.encode_bytes(string.py(), text(string)?.as_bytes())
     }
 
     fn encode_bytes<'py>(&self, py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyList>> {
-        PyList::new(py, self.ordinary_ids(py, data)?)
+        PyList::new(py, self.ids(py, data, &SpecialTokens::default())?)
     }
 
     fn encode_parts<'py>(
@@ -235,15 +236,16 @@ impl Core {
         py: Python<'py>,
         parts: Vec<(Bound<'py, PyString>, bool)>,
     ) -> PyResult<Bound<'py, PyList>> {
+        let special = self.vocabulary.special_tokens();
         let mut ids = Vec::new();
         for (part, is_special) in &parts {
             let text = text(part)?;
             if *is_special {
-                let token = self.vocabulary.special_tokens().iter().find(|token| token.0 == text);
-                let message = || format!("{text:?} is not a special token of this tokenizer");
+                let message = || format!("{text:?} is {}", not_one_of(special));
+                let token = special.iter().find(|token| token.0 == text);
                 ids.push(token.ok_or_else(|| exception(py, "SpecialTokenError", &message()))?.1);
             } else {
-                ids.extend(self.ordinary_ids(py, text.as_bytes())?);
+                ids.extend(self.ids(py, text.as_bytes(), &SpecialTokens::default())?);
             }
         }
         PyList::new(py, ids)
@@ -256,89 +258,69 @@ impl Core {
         allowed: &Bound<'py, PyAny>,
         disallowed: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyList>> {
-        let lists: PyResult<Vec<_>> = texts.iter().map(|text| self.encode(text, allowed, disallowed)).collect();
-        PyList::new(py, lists?)
-    }
-
-    fn count_batch(
-        &self,
-        texts: Vec<Bound<'_, PyString>>,
-        allowed: &Bound<'_, PyAny>,
-        disallowed: &Bound<'_, PyAny>,
-    ) -> PyResult<Vec<usize>> {
-        texts.iter().map(|text| self.count(text, allowed, disallowed)).collect()
+        let batch = self.batch(py, &texts, allowed, disallowed)?;
+        let lists = batch.offsets.windows(2).map(|ends| PyList::new(py, &batch.ids[ends[0]..ends[1]]));
+        PyList::new(py, lists.collect::<PyResult<Vec<_>>>()?)
     }
 
     fn encode_batch_array(
         &self,
+        py: Python<'_>,
         texts: Vec<Bound<'_, PyString>>,
         allowed: &Bound<'_, PyAny>,
         disallowed: &Bound<'_, PyAny>,
     ) -> PyResult<(Buffer, Buffer)> {
-        let (mut all, mut offsets) = (Vec::new(), vec![0i64]);
-        for text in &texts {
-            all.extend(self.encoded(text, allowed, disallowed)?);
-            offsets.push(all.len() as i64);
-        }
-        Ok((Buffer::ids(&all), Buffer::offsets(&offsets)))
+        let batch = self.batch(py, &texts, allowed, disallowed)?;
+        let offsets = batch.offsets.iter().map(|&offset| offset as i64).collect();
+        Ok((Buffer::ids(batch.ids), Buffer::offsets(offsets)))
     }
 
-    fn token_bytes<'py>(&self, py: Python<'py>, id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-        let ids = ids::from_python(PyList::new(py, [id])?.as_any(), self.id_bound())?;
-        Ok(PyBytes::new(py, &self.bytes_of(py, &ids)?))
-    }
-
-    fn decode_bytes<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
-        Ok(PyBytes::new(py, &self.bytes_of(py, &ids::from_python(ids, self.id_bound())?)?))
-    }
-
-    fn decode<'py>(&self, py: Python<'py>, ids: &Bound<'py, PyAny>, errors: &str) -> PyResult<Bound<'py, PyString>> {
-        let bytes = self.bytes_of(py, &ids::from_python(ids, self.id_bound())?)?;
-        match (std::str::from_utf8(&bytes), errors) {
-            (Ok(text), "replace" | "strict") => Ok(PyString::new(py, text)),
-            (Err(_), "replace") => Ok(PyString::new(py, &String::from_utf8_lossy(&bytes))),
-            (Err(error), "strict") => {
-                let message = format!("the bytes of these ids are not UTF-8 at byte {}", error.valid_up_to());
-                Err(exception(py, "DecodeError", &message))
-            }
-            _ => {
-                let message = format!("errors is \"replace\" or \"strict\", not {errors:?}");
-                Err(exception(py, "TokenizerError", &message))
-            }
-        }
-    }
-}
-
-impl Core {
-    fn encoded(
+    /// `sources` to `target`; returns the fields of `FileEncoding` that the caller does not know.
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one Python function")]
+    fn encode_file<'py>(
         &self,
-        string: &Bound<'_, PyString>,
-        allowed: &Bound<'_, PyAny>,
-        disallowed: &Bound<'_, PyAny>,
-    ) -> PyResult<Vec<u32>> {
-        let (py, text) = (string.py(), text(string)?);
-        let policy = Policy::new(self.vocabulary.special_tokens(), allowed, disallowed)?;
-        let encode = || {
-            let mut ids = Vec::new();
-            self.encode_with(text, &policy, &mut ids).map(|()| ids)
-        };
-        py.detach(encode).map_err(|refusal: Refusal| refusal.into_python(py))
+        py: Python<'py>,
+        sources: Vec<PathBuf>,
+        target: PathBuf,
+        ends: Option<PathBuf>,
+        wide: bool,
+        separator: Option<String>,
+        append: Option<u32>,
+        total: Option<u64>,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Bound<'py, PyDict>> {
+        let layout = Layout { wide, separator, append };
+        let mut watch = Watch::new(progress);
+        let written = py.detach(|| {
+            let tick = &mut |done| watch.at("encoding", done, total);
+            self.pools.with(&self.vocabulary, |pool| {
+                token_file::encode(pool, &sources, &target, ends.as_deref(), &layout, tick)
+            })
+        });
+        let written = watch.end(py, written)?;
+        let fields = PyDict::new(py);
+        fields.set_item("tokens", written.tokens)?;
+        fields.set_item("documents", written.documents)?;
+        fields.set_item("largest_id", written.largest_id)?;
+        fields.set_item("text_bytes", written.text_bytes)?;
+        fields.set_item("bytes", written.bytes)?;
+        fields.set_item("sha256", written.sha256)?;
+        Ok(fields)
     }
 
-    fn ordinary_ids(&self, py: Python<'_>, text: &[u8]) -> PyResult<Vec<u32>> {
-        let mut ids = Vec::new();
-        py.detach(|| self.ordinary(text, &mut ids)).map_err(|error| to_python(py, &error))?;
-        Ok(ids)
+    fn token_bytes<'py>(&self, id: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        self.bytes_of_one(id)
     }
 
-    fn bytes_of(&self, py: Python<'_>, ids: &[u32]) -> PyResult<Vec<u8>> {
-        let mut bytes = Vec::with_capacity(4 * ids.len());
-        for (position, id) in ids.iter().enumerate() {
-            let Some(token) = self.vocabulary.bytes(*id) else {
-                return Err(to_python(py, &Error::UnknownId { id: *id, position, bound: self.id_bound() }));
-            };
-            bytes.extend_from_slice(token);
-        }
-        Ok(bytes)
+    fn decode_bytes<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<Bound<'py, PyBytes>> {
+        Ok(PyBytes::new(ids.py(), &self.bytes_of(ids)?))
+    }
+
+    fn decode<'py>(&self, ids: &Bound<'py, PyAny>, errors: &str) -> PyResult<Bound<'py, PyString>> {
+        self.text_of(ids, errors)
+    }
+
+    fn decode_with_offsets<'py>(&self, ids: &Bound<'py, PyAny>) -> PyResult<(Bound<'py, PyString>, Vec<usize>)> {
+        self.text_and_offsets(ids)
     }
 }

@@ -1,31 +1,36 @@
 //! `Counts`: what the Python class `PretokenCounts` holds.
-use std::path::Path;
+use std::path::{Path, PathBuf};
 
 use lm_bpe::formats::counts_file::{self, CountsFile};
-use lm_bpe::{Pattern, PretokenCounts};
+use lm_bpe::{
+    CountOptions, Error, Pattern, PretokenCounts, Progress, SpecialTokens, count_files, count_stream, count_texts,
+};
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
 
 use crate::errors::{text, to_python};
-use crate::naive;
+use crate::watch::Watch;
 
 #[pyclass(module = "lm_tokenizer._rust")]
 pub struct Counts {
     pub file: CountsFile,
+    options: CountOptions,
 }
 
 #[pymethods]
 impl Counts {
     #[new]
     fn new(py: Python<'_>, pattern: &str, special: Vec<String>) -> PyResult<Self> {
-        let pattern = Pattern::from_name(pattern).map_err(|error| to_python(py, &error))?;
-        Ok(Self { file: CountsFile { pattern, special_tokens: special, counts: PretokenCounts::new() } })
+        let made = Pattern::from_name(pattern).and_then(|pattern| {
+            Self::of(CountsFile { pattern, special_tokens: special, counts: PretokenCounts::new() })
+        });
+        made.map_err(|error| to_python(py, &error))
     }
 
     #[staticmethod]
     fn load(py: Python<'_>, path: &str) -> PyResult<Self> {
         let read = py.detach(|| counts_file::read(Path::new(path)));
-        read.map(|file| Self { file }).map_err(|error| to_python(py, &error))
+        read.and_then(Self::of).map_err(|error| to_python(py, &error))
     }
 
     fn save(&self, py: Python<'_>, path: &str) -> PyResult<()> {
@@ -33,19 +38,31 @@ impl Counts {
     }
 
     fn add_texts(&mut self, py: Python<'_>, texts: Vec<Bound<'_, PyString>>) -> PyResult<()> {
-        let texts: Vec<&str> = texts.iter().map(text).collect::<PyResult<_>>()?;
-        py.detach(|| texts.into_iter().for_each(|text| self.count(text.as_bytes())));
-        Ok(())
+        let texts: Vec<&[u8]> = texts.iter().map(|string| text(string).map(str::as_bytes)).collect::<PyResult<_>>()?;
+        let total = texts.iter().map(|text| text.len() as u64).sum();
+        let options = self.options.clone();
+        self.add(py, None, Some(total), |tick| count_texts(&texts, &options, tick))
     }
 
-    fn add_files(&mut self, py: Python<'_>, paths: Vec<String>, progress: Option<Py<PyAny>>) -> PyResult<()> {
-        let _ = progress;
-        for path in paths {
-            let content = std::fs::read(&path)
-                .map_err(|error| to_python(py, &lm_bpe::Error::Io { path: path.clone(), problem: error.to_string() }))?;
-            self.count(&content);
+    fn add_files(&mut self, py: Python<'_>, paths: Vec<PathBuf>, progress: Option<Py<PyAny>>) -> PyResult<()> {
+        let options = self.options.clone();
+        if paths.iter().any(|path| path.as_os_str() == "-") {
+            let count = |tick: &mut Progress<'_>| {
+                let mut all = PretokenCounts::new();
+                for path in &paths {
+                    let counts = match path.to_str() {
+                        Some("-") => count_stream(Path::new("standard input"), std::io::stdin(), &options, tick)?,
+                        _ => count_files(std::slice::from_ref(path), &options, tick)?,
+                    };
+                    all.merge(&counts);
+                }
+                Ok(all)
+            };
+            return self.add(py, progress, None, count);
         }
-        Ok(())
+        // A file that cannot be looked at is reported when it is opened.
+        let total = paths.iter().filter_map(|path| path.metadata().ok()).map(|data| data.len()).sum();
+        self.add(py, progress, Some(total), |tick| count_files(&paths, &options, tick))
     }
 
     fn merge(&mut self, other: &Self) {
@@ -81,14 +98,28 @@ impl Counts {
 }
 
 impl Counts {
-    fn count(&mut self, text: &[u8]) {
-        let text = String::from_utf8_lossy(text);
-        let tokens: Vec<(&str, u32)> = self.file.special_tokens.iter().map(|token| (token.as_str(), 0)).collect();
-        let mut from = 0;
-        while let Some((start, end, _)) = naive::find(&tokens, &text, from) {
-            self.file.counts.add_text(self.file.pattern, text[from..start].as_bytes());
-            from = end;
+    fn of(file: CountsFile) -> Result<Self, Error> {
+        let special: Vec<(String, u32)> = file.special_tokens.iter().map(|text| (text.clone(), 0)).collect();
+        let options = CountOptions { pattern: file.pattern, special: SpecialTokens::new(&special)?, threads: 0 };
+        Ok(Self { file, options })
+    }
+
+    /// Adds what `count` counts; after an error or Ctrl-C nothing is added.
+    fn add(
+        &mut self,
+        py: Python<'_>,
+        progress: Option<Py<PyAny>>,
+        total: Option<u64>,
+        count: impl FnOnce(&mut Progress<'_>) -> Result<PretokenCounts, Error> + Send,
+    ) -> PyResult<()> {
+        let mut watch = Watch::new(progress);
+        let counted = py.detach(|| count(&mut |done| watch.at("counting", done, total)));
+        let counts = watch.end(py, counted)?;
+        if self.file.counts.is_empty() {
+            self.file.counts = counts;
+        } else {
+            self.file.counts.merge(&counts);
         }
-        self.file.counts.add_text(self.file.pattern, text[from..].as_bytes());
+        Ok(())
     }
 }

@@ -1,51 +1,97 @@
-//! Text to ids: special tokens by the caller's policy, what lies between them as ordinary text.
-use lm_bpe::Error;
+//! Text to ids, without the GIL and stoppable where a text is long.
+use lm_bpe::{Batch, Error, SpecialTokens};
 use pyo3::prelude::*;
+use pyo3::types::PyString;
 
 use crate::core::Core;
-use crate::errors::{exception, to_python};
-use crate::naive;
+use crate::errors::{exception, text, to_python};
 use crate::special::Policy;
+use crate::watch::Watch;
 
-/// Why a text has no ids.
-pub enum Refusal {
-    Core(Error),
-    Special { token: String, at: usize },
-}
-
-impl Refusal {
-    pub fn into_python(self, py: Python<'_>) -> PyErr {
-        match self {
-            Self::Core(error) => to_python(py, &error),
-            Self::Special { token, at } => {
-                let message = format!(
-                    "the text holds the special token {token:?} at character {at}, and it is not allowed there; \
-                     pass allowed_special={{{token:?}}} to encode it as such, or disallowed_special=() to take it as \
-                     ordinary text"
-                );
-                exception(py, "SpecialTokenError", &message)
-            }
-        }
-    }
-}
+/// Shorter texts are encoded on the calling thread in one go, within milliseconds.
+const SHORT: usize = 1 << 18;
 
 impl Core {
-    pub fn ordinary(&self, text: &[u8], ids: &mut Vec<u32>) -> Result<(), Error> {
-        self.encoder.encode(&self.vocabulary, text, ids)
+    /// The ids of a text, its special tokens as the two arguments say.
+    pub fn encoded(
+        &self,
+        string: &Bound<'_, PyString>,
+        allowed: &Bound<'_, PyAny>,
+        disallowed: &Bound<'_, PyAny>,
+    ) -> PyResult<Vec<u32>> {
+        let (py, text) = (string.py(), text(string)?);
+        let policy = Policy::new(self, allowed, disallowed)?;
+        policy.check(py, text)?;
+        self.ids(py, text.as_bytes(), policy.search())
     }
 
-    /// Appends the ids of `text` to `ids`.
-    pub fn encode_with(&self, text: &str, policy: &Policy<'_>, ids: &mut Vec<u32>) -> Result<(), Refusal> {
-        let mut from = 0;
-        while let Some((start, end, id)) = naive::find(&policy.tokens, text, from) {
-            if !policy.is_allowed(id) {
-                let at = text[..start].chars().count();
-                return Err(Refusal::Special { token: text[start..end].to_owned(), at });
-            }
-            self.ordinary(text[from..start].as_bytes(), ids).map_err(Refusal::Core)?;
-            ids.push(id);
-            from = end;
+    /// The ids of bytes that are looked through for `special` only.
+    pub fn ids(&self, py: Python<'_>, text: &[u8], special: &SpecialTokens) -> PyResult<Vec<u32>> {
+        if text.len() > SHORT {
+            return self.batch_of(py, &[text], special).map(|batch| batch.ids);
         }
-        self.ordinary(text[from..].as_bytes(), ids).map_err(Refusal::Core)
+        let encode = || {
+            self.pools.with(&self.vocabulary, |pool| {
+                let mut ids = Vec::new();
+                pool.encoders(1)[0].encode(text, special, &mut ids).map(|()| ids)
+            })
+        };
+        py.detach(encode).map_err(|error| to_python(py, &error))
+    }
+
+    pub fn counted(
+        &self,
+        string: &Bound<'_, PyString>,
+        allowed: &Bound<'_, PyAny>,
+        disallowed: &Bound<'_, PyAny>,
+    ) -> PyResult<usize> {
+        let (py, text) = (string.py(), text(string)?);
+        let policy = Policy::new(self, allowed, disallowed)?;
+        policy.check(py, text)?;
+        let count =
+            || self.pools.with(&self.vocabulary, |pool| pool.encoders(1)[0].count(text.as_bytes(), policy.search()));
+        py.detach(count).map_err(|error| to_python(py, &error))
+    }
+
+    /// The ids of many texts, on all threads.
+    pub fn batch(
+        &self,
+        py: Python<'_>,
+        texts: &[Bound<'_, PyString>],
+        allowed: &Bound<'_, PyAny>,
+        disallowed: &Bound<'_, PyAny>,
+    ) -> PyResult<Batch> {
+        let policy = Policy::new(self, allowed, disallowed)?;
+        let mut bytes = Vec::with_capacity(texts.len());
+        for (index, string) in texts.iter().enumerate() {
+            let text = text(string).and_then(|text| policy.check(py, text).map(|()| text));
+            bytes.push(text.map_err(|error| in_text(py, index, error))?.as_bytes());
+        }
+        self.batch_of(py, &bytes, policy.search())
+    }
+
+    fn batch_of(&self, py: Python<'_>, texts: &[&[u8]], special: &SpecialTokens) -> PyResult<Batch> {
+        let total = texts.iter().map(|text| text.len() as u64).sum();
+        let mut watch = Watch::new(None);
+        let encoded = py.detach(|| {
+            let tick = &mut |done| watch.at("encoding", done, Some(total));
+            self.pools.with(&self.vocabulary, |pool| pool.encode_batch(texts, special, 0, tick))
+        });
+        encoded.or_else(|(index, error)| {
+            let alone = texts.len() == 1 || error == Error::Interrupted;
+            let error = watch.end::<Batch>(py, Err(error));
+            if alone { error } else { error.map_err(|error| in_text(py, index, error)) }
+        })
+    }
+}
+
+/// The same error, which says which of several texts it is about.
+fn in_text(py: Python<'_>, index: usize, error: PyErr) -> PyErr {
+    let class = error.get_type(py).name().map(|name| name.to_string());
+    match class.as_deref() {
+        Ok(class @ ("SpecialTokenError" | "InvalidTextError")) => {
+            exception(py, class, &format!("text {index}: {}", error.value(py)))
+        }
+        _ => error,
     }
 }

@@ -9,38 +9,37 @@ use pyo3::types::PyList;
 
 use crate::errors::exception;
 
-/// Numbers that Python reads in place, as `numpy.frombuffer` does: u32 ids or i64 offsets.
+/// Numbers that Python reads in place, as `numpy.frombuffer` does.
 #[pyclass(module = "lm_tokenizer._rust")]
-pub struct Buffer {
-    bytes: Vec<u8>,
+pub struct Buffer(Numbers);
+
+enum Numbers {
+    Ids(Vec<u32>),
+    Offsets(Vec<i64>),
 }
 
 impl Buffer {
-    pub fn ids(ids: &[u32]) -> Self {
-        Self { bytes: ids.iter().flat_map(|id| id.to_le_bytes()).collect() }
+    pub fn ids(ids: Vec<u32>) -> Self {
+        Self(Numbers::Ids(ids))
     }
 
-    pub fn offsets(offsets: &[i64]) -> Self {
-        Self { bytes: offsets.iter().flat_map(|offset| offset.to_le_bytes()).collect() }
+    pub fn offsets(offsets: Vec<i64>) -> Self {
+        Self(Numbers::Offsets(offsets))
     }
 }
 
 #[pymethods]
 impl Buffer {
-    fn __len__(&self) -> usize {
-        self.bytes.len()
-    }
-
     unsafe fn __getbuffer__(slf: Bound<'_, Self>, view: *mut ffi::Py_buffer, flags: c_int) -> PyResult<()> {
         if view.is_null() {
             return Err(PyBufferError::new_err("no view to fill"));
         }
-        let (start, length) = {
-            let mut buffer = slf.borrow_mut();
-            (buffer.bytes.as_mut_ptr().cast::<c_void>(), buffer.bytes.len() as isize)
+        let (start, length) = match &mut slf.borrow_mut().0 {
+            Numbers::Ids(ids) => (ids.as_mut_ptr().cast::<c_void>(), size_of_val(ids.as_slice())),
+            Numbers::Offsets(offsets) => (offsets.as_mut_ptr().cast::<c_void>(), size_of_val(offsets.as_slice())),
         };
-        // SAFETY: `view` is the caller's to be filled; `bytes` is never resized, and the view holds a reference to its owner.
-        match unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, length, 0, flags) } {
+        // SAFETY: `view` is the caller's to be filled; the numbers are never moved, and the view holds a reference to its owner.
+        match unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, length as isize, 0, flags) } {
             0 => Ok(()),
             _ => Err(PyErr::fetch(slf.py())),
         }

@@ -4,12 +4,14 @@ use pyo3::prelude::*;
 
 mod core;
 mod counts;
+mod decode;
 mod encode;
 mod errors;
 mod ids;
-mod naive;
+mod pools;
 mod special;
 mod train;
+mod watch;
 
 #[pymodule]
 fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {

@@ -2,12 +2,12 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Iterator, Sequence
+from collections.abc import Callable, Iterable, Iterator, Sequence
 from pathlib import Path
 
 from lm_tokenizer import _rust
 from lm_tokenizer.errors import TokenizerError
-from lm_tokenizer.types import ProgressFunction, StrPath
+from lm_tokenizer.types import Progress, ProgressFunction, StrPath
 
 
 class PretokenCounts:
@@ -79,7 +79,7 @@ class PretokenCounts:
 
     def add_files(self, files: Iterable[StrPath] | StrPath, *, progress: ProgressFunction | None = None) -> None:
         """Counts text files, each cut by itself, on all threads and a window at a time. Bytes that are no UTF-8 count too."""
-        self._core.add_files(paths(files), progress)
+        self._core.add_files(paths(files), as_progress(progress))
 
     def save(self, path: StrPath) -> None:
         """Writes the counts, whole or not at all; see docs/tokenizer-format.md."""
@@ -116,3 +116,16 @@ def check_texts(texts: Iterable[str]) -> Iterator[str]:
     if isinstance(texts, (str, bytes)):
         raise TokenizerError(f"wanted several texts, got one {type(texts).__name__}; put it into a list")
     return iter(texts)
+
+
+def total_bytes(files: Iterable[str]) -> int | None:
+    """The size of files together; None if one of them, such as standard input, has none to be known."""
+    try:
+        return sum(Path(file).stat().st_size for file in files)
+    except OSError:
+        return None  # what cannot be opened is reported when it is
+
+
+def as_progress(progress: ProgressFunction | None) -> Callable[[str, int, int | None], object] | None:
+    """The function as the Rust core calls it."""
+    return None if progress is None else lambda phase, done, total: progress(Progress(phase, done, total))

@@ -8,7 +8,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lm_tokenizer import _rust
-from lm_tokenizer.counts import paths
+from lm_tokenizer.counts import as_progress, paths, total_bytes
 from lm_tokenizer.errors import SpecialTokenError, TokenizerError
 from lm_tokenizer.types import FileEncoding, ProgressFunction, StrPath
 
@@ -35,14 +35,16 @@ def encode_file(
         raise TokenizerError(f"uint16 holds ids below 65536, but this vocabulary's go up to {core.id_bound - 1}; use uint32")
     if separator == "":
         raise TokenizerError("the separator is empty; leave it out to make each file one document")
+    sources = paths(source)
     written = core.encode_file(
-        paths(source),
+        sources,
         str(Path(target)),
         None if ends is None else str(Path(ends)),
-        name == "uint16",
+        name == "uint32",
         separator,
         None if append is None else append_id(core, append),
-        progress,
+        total_bytes(sources),
+        as_progress(progress),
     )
     return FileEncoding(target=os.fspath(target), dtype=name, **written)
 

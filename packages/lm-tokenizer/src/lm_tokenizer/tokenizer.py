@@ -11,7 +11,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lm_tokenizer import _rust
-from lm_tokenizer.counts import PretokenCounts, check_texts
+from lm_tokenizer.counts import PretokenCounts, as_progress, check_texts
 from lm_tokenizer.decode_stream import DecodeStream
 from lm_tokenizer.encode_file import encode_file
 from lm_tokenizer.errors import TokenizerError
@@ -97,7 +97,7 @@ class Tokenizer:
             else:
                 counts.add_texts(texts or ())
         counts.check_fits(pattern, special_tokens)
-        core = _rust.Core.train(counts._core, vocab_size, list(special_tokens), tie_break, min_frequency, progress)
+        core = _rust.Core.train(counts._core, vocab_size, list(special_tokens), tie_break, min_frequency, as_progress(progress))
         return cls(core)
 
     @classmethod

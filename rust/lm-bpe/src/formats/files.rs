@@ -17,32 +17,57 @@ pub(super) fn read_text(path: &Path) -> Result<String, Error> {
 
 /// Writes `content` beside `path`, syncs it to disk, and renames it over `path`; after an error `path` is as it was.
 pub(super) fn write_bytes(path: &Path, content: &[u8]) -> Result<(), Error> {
-    let Some(name) = path.file_name() else {
-        return Err(wrong(path, "", "names no file to write"));
-    };
-    let folder = match path.parent() {
-        Some(parent) if !parent.as_os_str().is_empty() => parent,
-        _ => Path::new("."),
-    };
-    let mut hidden = std::ffi::OsString::from(".tmp-");
-    hidden.push(name);
-    hidden.push(format!("-{}", std::process::id()));
-    let temporary: PathBuf = folder.join(hidden);
-    let written = write_synced(&temporary, content).and_then(|()| fs::rename(&temporary, path));
-    if let Err(error) = written {
-        // The write has failed and is reported; that its remains cannot be removed would add nothing.
-        let _ = fs::remove_file(&temporary);
-        return Err(io(path, &error));
-    }
-    // The rename survives a power cut once the folder is synced; a few file systems cannot sync a folder.
-    if let Ok(folder) = File::open(folder) {
-        let _ = folder.sync_all();
-    }
-    Ok(())
+    let unfinished = Unfinished::beside(path)?;
+    let written = File::create(unfinished.path()).and_then(|mut file| {
+        file.write_all(content)?;
+        file.sync_all()
+    });
+    written.map_err(|error| io(path, &error))?;
+    unfinished.rename_to(path)
 }
 
-fn write_synced(path: &Path, content: &[u8]) -> std::io::Result<()> {
-    let mut file = File::create(path)?;
-    file.write_all(content)?;
-    file.sync_all()
+/// The place of a file that is being written; whatever is there is removed unless it is renamed.
+pub(super) struct Unfinished {
+    path: PathBuf,
+}
+
+impl Unfinished {
+    /// A hidden name in the folder of `path`, of this process's own.
+    pub(super) fn beside(path: &Path) -> Result<Self, Error> {
+        let Some(name) = path.file_name() else {
+            return Err(wrong(path, "", "names no file to write"));
+        };
+        let mut hidden = std::ffi::OsString::from(".tmp-");
+        hidden.push(name);
+        hidden.push(format!("-{}", std::process::id()));
+        Ok(Self { path: folder_of(path).join(hidden) })
+    }
+
+    pub(super) fn path(&self) -> &Path {
+        &self.path
+    }
+
+    /// Gives the file, which is synced, its name.
+    pub(super) fn rename_to(self, path: &Path) -> Result<(), Error> {
+        fs::rename(&self.path, path).map_err(|error| io(path, &error))?;
+        // The rename survives a power cut once the folder is synced; a few file systems cannot sync a folder.
+        if let Ok(folder) = File::open(folder_of(path)) {
+            let _ = folder.sync_all();
+        }
+        Ok(())
+    }
+}
+
+impl Drop for Unfinished {
+    fn drop(&mut self) {
+        // After a rename there is nothing left to remove; after a failure, which is reported, this tidies up.
+        let _ = fs::remove_file(&self.path);
+    }
+}
+
+fn folder_of(path: &Path) -> &Path {
+    match path.parent() {
+        Some(parent) if !parent.as_os_str().is_empty() => parent,
+        _ => Path::new("."),
+    }
 }

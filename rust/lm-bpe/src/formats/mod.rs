@@ -11,6 +11,7 @@ pub mod byte_level;
 pub mod canonical;
 pub mod counts_file;
 pub mod tiktoken;
+pub mod token_file;
 pub mod tokenizer_json;
 pub mod vocab_merges;
 

@@ -1,0 +1,90 @@
+"""How fast text becomes a token dataset, and batches come out of it.
+
+    python prepare.py [TEXT] [--vocab-size N] [--repeat N] [--json]      # without TEXT: 20 MB of made-up stories
+
+One row a stage, the best of --repeat runs. `encode_file` is lm-tokenizer alone on the same text and tokenizer: the bound for `prepare` with a tokenizer at hand.
+"""
+
+import argparse
+import json
+import os
+import platform
+import tempfile
+import time
+from collections.abc import Callable
+from pathlib import Path
+
+from lm_train import Batches, TokenDataset, prepare
+from lm_train.stories import stories
+
+
+def best(repeat: int, work: Callable[[int], object]) -> float:
+    seconds = []
+    for number in range(repeat):
+        started = time.perf_counter()
+        work(number)
+        seconds.append(time.perf_counter() - started)
+    return min(seconds)
+
+
+def made_up(path: Path, size: int) -> Path:
+    with open(path, "w") as file:
+        for story in stories():
+            file.write(story + "<|endoftext|>\n")
+            if file.tell() >= size:
+                return path
+    raise AssertionError("stories never end")
+
+
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument("text", nargs="?", type=Path)
+    parser.add_argument("--vocab-size", type=int, default=10_000)
+    parser.add_argument("--repeat", type=int, default=3)
+    parser.add_argument("--steps", type=int, default=2_000, help="batches of 8 x 256 to read")
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
+    with tempfile.TemporaryDirectory() as name:
+        folder = Path(name)
+        text = options.text or made_up(folder / "stories.txt", 20_000_000)
+        size = text.stat().st_size
+
+        def whole(number: int) -> TokenDataset:
+            return prepare(text, folder / f"whole-{number}", vocab_size=options.vocab_size)
+
+        rows = {"prepare, tokenizer trained": best(options.repeat, whole)}
+        dataset = TokenDataset(folder / "whole-0")
+        tokenizer = dataset.load_tokenizer()
+        rows["prepare, tokenizer given"] = best(
+            options.repeat, lambda number: prepare(text, folder / f"given-{number}", tokenizer=tokenizer)
+        )
+        rows["encode_file alone"] = best(
+            options.repeat,
+            lambda _: tokenizer.encode_file(
+                text, folder / "ids", separator="<|endoftext|>", append="<|endoftext|>"
+            ),
+        )
+        rows["prepare again, nothing changed"] = best(options.repeat, lambda _: whole(0))
+        rows["verify"] = best(options.repeat, lambda _: dataset.verify())
+        batches = Batches(dataset, context=256, batch=8, seed=0)
+        reading = best(options.repeat, lambda _: [batches.batch(step) for step in range(options.steps)])
+        result = {
+            "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
+            "bytes": size,
+            "tokens": dataset.tokens(),
+            "seconds": rows,
+            "microseconds_a_batch_of_8_x_256": 1e6 * reading / options.steps,
+        }
+    if options.json:
+        print(json.dumps(result, indent=2))
+        return
+    print(f"{result['machine']}; {size / 1e6:.1f} MB of text, {dataset.tokens():,} tokens")
+    for stage, seconds in rows.items():
+        print(f"{stage:32} {seconds:8.2f} s {size / 1e6 / seconds:8.1f} MB/s")
+    print(f"{'batch of 8 x 256':32} {1e6 * reading / options.steps:8.0f} us")
+
+
+if __name__ == "__main__":
+    main()

@@ -92,14 +92,14 @@ def test_due_by_steps_is_at_their_multiples():
     assert [step for step in range(1, 10) if due(step, 0.0)] == [3, 6, 9]
 
 
-def test_due_by_times_is_spread_over_the_run_and_leaves_out_its_end():
+def test_due_by_times_is_spread_over_the_run():
     due = Due(None, times=4)
-    assert [step for step in range(1, 13) if due(step, step / 12)] == [3, 6, 9]
+    assert [step for step in range(1, 13) if due(step, step / 12)] == [3, 6, 9, 12]
 
 
 def test_due_on_a_resumed_run_does_not_repeat_what_was_done():
     due = Due(None, times=4, progress=0.5)
-    assert [step for step in range(7, 13) if due(step, step / 12)] == [9]
+    assert [step for step in range(7, 13) if due(step, step / 12)] == [9, 12]
 
 
 def test_due_by_minutes_counts_from_the_last_time():

@@ -30,7 +30,7 @@ class Due:
             return True
         if self._every is None and int(progress * self._times + 1e-9) > self._reached:
             self._reached = int(progress * self._times + 1e-9)
-            return progress < 1  # the end has its own
+            return True
         return self._minutes is not None and self._clock() - self._last >= 60 * self._minutes
 
     def done(self) -> None:

@@ -43,21 +43,29 @@ class Loop:
 
     def learn(self) -> None:
         """Step until the budget is spent or a stop is asked for."""
-        s = self.s
+        s, state = self.s, self.s.state
+        self._between_steps()  # what a stop cut short
         while not self.stop.requested and not self._at_the_end():
             self._record(self._step())
-            if self.evaluation_due(s.state.step, s.progress):
-                self.evaluate(self.windows)
-            if self.sample_due(s.state.step, s.progress):
-                self.write_samples(s.prompts[:1])
-            if self.checkpoint_due(s.state.step, s.progress):
-                self.save()
+            if state.step != state.total_steps:  # the end has its own
+                state.evaluation_due |= self.evaluation_due(state.step, s.progress)
+                state.sample_due |= self.sample_due(state.step, s.progress)
+            self._between_steps()
+
+    def _between_steps(self) -> None:
+        """The evaluation, sample and checkpoint that are due; those that a stop leaves undone stay due."""
+        s, state = self.s, self.s.state
+        if state.evaluation_due and self.evaluate(self.windows):
+            state.evaluation_due = False
+        if state.sample_due and self.write_samples(s.prompts[:1]):
+            state.sample_due = False
+        if not self.stop.requested and self.checkpoint_due(state.step, s.progress):
+            self.save()
 
     def finish(self) -> None:
         """The closing evaluation and samples; nothing where a stop was asked for."""
-        if not self.stop.requested:
-            self.evaluate(self.s.windows(self.s.config.evaluate.final_windows))
-            self.write_samples(self.s.prompts)
+        self.evaluate(self.s.windows(self.s.config.evaluate.final_windows))
+        self.write_samples(self.s.prompts)
 
     def _at_the_end(self) -> bool:
         """Whether all steps are done; makes the plan when its time has come."""
@@ -115,30 +123,28 @@ class Loop:
                 f"{state.last_good_step}. Try a lower --optim.lr"
             )
 
-    def evaluate(self, windows: ValidationWindows | None) -> None:
-        """Score held-out text and log it; a stop that is asked for meanwhile ends it without a result."""
-        found = (
-            evaluate(self.s.model, windows, self.s.device, stopped=lambda: bool(self.stop.requested))
-            if windows
-            else None
-        )
+    def evaluate(self, windows: ValidationWindows | None) -> bool:
+        """Score held-out text and log it; False where a stop was asked for before it was done."""
+        if windows is None:
+            return True
+        found = evaluate(self.s.model, windows, self.s.device, stopped=lambda: self.stop.requested is not None)
         if found is not None:
             self.held_out = found
-            self.s.log(
-                valid_loss=found.loss, valid_bits_per_byte=found.bits_per_byte, valid_tokens=found.tokens
-            )
+            self.s.log(valid_loss=found.loss, valid_bits_per_byte=found.bits_per_byte, valid_tokens=found.tokens)
+        return found is not None
 
-    def write_samples(self, prompts: tuple[str, ...]) -> None:
-        """Let the model continue each prompt; into samples.jsonl and onto the screen."""
+    def write_samples(self, prompts: tuple[str, ...]) -> bool:
+        """Let the model continue each prompt; into samples.jsonl and onto the screen. False where a stop was asked for."""
         s, written = self.s, []
         for prompt in prompts:
             if self.stop.requested:
-                return
+                return False
             text = sample(s.model, s.tokenizer, prompt, s.config.samples, seed=s.config.seed)
             written.append((prompt, text))
             s.log_sample(prompt, text)
             self.display.sample(s.state.step, prompt, text)
         self.samples = tuple(written)
+        return True
 
     def save(self) -> Path:
         """Commit a checkpoint and prune older ones; not while losses are not finite. Raises lm_core's DiskFullError: older ones are then intact."""

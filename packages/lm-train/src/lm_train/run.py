@@ -68,7 +68,8 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
     finally:
         s.close()
         s.run.update(status=status, step=s.state.step, seconds=round(s.state.seconds, 3))
-    report = write_report(s.run)
+    if status == "done":
+        write_report(s.run)
     return RunResult(
         folder=s.run.path,
         status=status,
@@ -80,5 +81,5 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         valid_bits_per_byte=loop.held_out.bits_per_byte if loop.held_out else None,
         samples=loop.samples,
         checkpoint=checkpoint,
-        report=report,
+        report=s.run.report,
     )

@@ -31,7 +31,7 @@ from lm_train.evaluate import Evaluation
 from lm_train.metrics import JsonLines, Logger, Loggers, Wandb, drop_after
 from lm_train.optimizers import Optimizers
 from lm_train.resuming import check_changes
-from lm_train.run_errors import CheckpointError
+from lm_train.run_errors import CheckpointError, RunError
 from lm_train.run_folder import RunFolder
 from lm_train.samples import prompts_for
 from lm_train.state import RunState, read_state
@@ -193,6 +193,8 @@ def reopen(run: RunFolder, config: TrainConfig, dataset: TokenDataset, say: Call
     session.state = read_state(checkpoint, session.optimizers)
     if Budget.of(old) != session.budget:
         session.state.total_steps = None
+    elif run.status() == "done":
+        raise RunError(f"{run.path} is done; give it a larger budget to train it further, for example --steps {2 * session.state.step}")
     dropped = drop_after(run.metrics, session.state.step) + drop_after(run.samples, session.state.step)
     run.config.write_text(to_toml(config), encoding="utf-8")
     run.update(status="running", versions=versions(), machine=machine_card(device))

@@ -40,6 +40,9 @@ class RunState:
     """Steps whose loss or gradient was not finite."""
     skipped_in_a_row: int = 0
     last_good_step: int = 0
+    evaluation_due: bool = False
+    """A stop came before the evaluation of this step was done."""
+    sample_due: bool = False
 
 
 def write_state(folder: Path, state: RunState, optimizers: Optimizers, *, seed: int) -> None:

@@ -1,0 +1,208 @@
+"""R1: a run that was stopped anywhere and resumed is, bit for bit, the run that was not."""
+
+import pickle
+import signal
+import subprocess
+import sys
+import time
+from dataclasses import replace
+from pathlib import Path
+
+import pytest
+import torch
+from lm_core import load_model
+from lm_train.checkpoint import checkpoints
+from lm_train.config import CheckpointConfig, OptimConfig, TrainConfig
+from lm_train.config_file import read_config, to_toml
+from lm_train.display import Silent
+from lm_train.run import resume, train
+from lm_train.run_errors import RunError
+from lm_train.signals import Stop
+from lm_train.state import read_record
+from safetensors.torch import load_file
+from tiny_runs import rows, tiny_config, tiny_corpus
+
+STEPS = 12
+
+
+class StopAt(Silent):
+    """Asks for a stop when a step has been shown."""
+
+    def __init__(self, step: int) -> None:
+        self.step, self.stop = step, Stop()
+
+    def training(self, status):
+        if status.step == self.step:
+            self.stop.requested = "a test"
+
+
+def everything(run: Path):
+    """What a run left that must not depend on how often it was stopped."""
+    last = checkpoints(run / "checkpoints")[-1]
+    record = {key: value for key, value in read_record(last).items() if key != "seconds"}
+    state = load_file(next((last / "state").glob("*.safetensors")))
+    weights = load_model(last).state_dict()
+    return rows(run / "metrics.jsonl"), rows(run / "samples.jsonl"), record, {**state, **weights}
+
+
+def assert_same(run: Path, other: Path):
+    a, b = everything(run), everything(other)
+    assert a[:3] == b[:3]
+    assert a[3].keys() == b[3].keys()
+    different = [name for name in a[3] if not torch.equal(a[3][name], b[3][name])]
+    assert different == []
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A folder with a corpus, and its unbroken run `tiny`."""
+    folder = tmp_path_factory.mktemp("resume")
+    tiny_corpus(folder)
+    assert train(tiny_config(folder)).status == "done"
+    return folder
+
+
+@pytest.fixture(autouse=True)
+def no_report(monkeypatch):
+    monkeypatch.setattr("lm_train.run.write_report", lambda run: run.report)  # drawing takes longer than training here
+
+
+@pytest.mark.parametrize("step", range(1, STEPS + 1))
+def test_a_run_stopped_after_any_step_and_resumed_is_the_unbroken_one(home, step):
+    config = tiny_config(home, name=f"stopped-{step}")
+    watch = StopAt(step)
+    first = train(config, display=watch, stop=watch.stop)
+    assert (first.status, first.step) == ("stopped", step)
+    second = resume(first.folder, read_config([str(first.folder / "config.toml")]))
+    assert (second.status, second.step) == ("done", STEPS)
+    assert_same(home / "runs" / "tiny", first.folder)
+
+
+def test_a_run_stopped_after_every_step_is_the_unbroken_one(home):
+    watch = StopAt(1)
+    result = train(tiny_config(home, name="patient"), display=watch, stop=watch.stop)
+    for step in range(2, STEPS + 1):
+        watch = StopAt(step)
+        result = resume(result.folder, read_config([str(result.folder / "config.toml")]), display=watch, stop=watch.stop)
+    assert resume(result.folder, read_config([str(result.folder / "config.toml")])).status == "done"
+    assert_same(home / "runs" / "tiny", result.folder)
+
+
+@pytest.mark.parametrize("name", ["adamw", "lion", "adafactor"])
+def test_every_optimizer_resumes_exactly(home, name):
+    config = tiny_config(home, name=f"{name}-whole", optim=OptimConfig(name=name, lr=0.001))
+    whole = train(config)
+    watch = StopAt(5)
+    first = train(replace(config, name=f"{name}-stopped"), display=watch, stop=watch.stop)
+    resume(first.folder, read_config([str(first.folder / "config.toml")]))
+    assert_same(whole.folder, first.folder)
+
+
+def test_the_same_seed_gives_the_same_bits_and_another_does_not(home):
+    train(tiny_config(home, name="again"))
+    assert_same(home / "runs" / "tiny", home / "runs" / "again")
+    train(tiny_config(home, name="other", seed=1))
+    assert rows(home / "runs" / "other" / "metrics.jsonl") != rows(home / "runs" / "tiny" / "metrics.jsonl")
+
+
+def test_a_resumed_run_has_the_plan_of_its_time_budget(home):
+    config = tiny_config(home, name="timed", minutes=0.01, checkpoint=CheckpointConfig())
+    whole = train(config)
+    planned = checkpoints(whole.folder / "checkpoints")[0]  # committed when the plan was made
+    total = read_record(planned)["total_steps"]
+    assert total == whole.step
+    assert read_record(planned)["step"] < total
+    before = rows(whole.folder / "metrics.jsonl")
+    newest = checkpoints(whole.folder / "checkpoints")[-1]
+    newest.rename(newest.with_name("elsewhere"))  # as if the run had been killed during its decay
+    again = resume(whole.folder, read_config([str(whole.folder / "config.toml")]))
+    assert again.step == total
+    losses = [[(row["step"], row["loss"]) for row in found if "loss" in row] for found in (before, rows(whole.folder / "metrics.jsonl"))]
+    assert losses[0] == losses[1]
+
+
+def test_a_run_that_is_done_says_how_to_train_it_further(home):
+    with pytest.raises(RunError, match=r"tiny is done; give it a larger budget to train it further, for example --steps 24"):
+        resume(home / "runs" / "tiny", tiny_config(home))
+
+
+def test_a_finished_run_can_be_trained_further(home):
+    config = tiny_config(home, name="longer")
+    first = train(config)
+    second = resume(first.folder, replace(config, steps=2 * STEPS))
+    assert (second.status, second.step) == ("done", 2 * STEPS)
+    assert [row["step"] for row in rows(first.folder / "metrics.jsonl") if "loss" in row] == list(range(1, 2 * STEPS + 1))
+
+
+@pytest.mark.parametrize(
+    ("changes", "line"),
+    [
+        ({"seed": 1}, r"seed +0 -> 1"),
+        ({"batch": 4}, r"batch +2 -> 4"),
+        ({"optim": OptimConfig(momentum_warmup=6, lr=0.1)}, r"optim\.lr +0\.004 -> 0\.1"),
+    ],
+)
+def test_other_settings_are_refused_with_a_table(home, changes, line):
+    run = home / "runs" / "tiny"
+    with pytest.raises(RunError, match=r"cannot continue .*tiny with other settings:\n  " + line):
+        resume(run, tiny_config(home, **changes))
+
+
+def test_no_pickle_is_written_or_read(home, monkeypatch):
+    def refuse(*args, **kwargs):
+        raise AssertionError("pickle was used")
+
+    for name in ("Unpickler", "Pickler", "load", "loads", "dump", "dumps"):
+        monkeypatch.setattr(pickle, name, refuse)
+    watch = StopAt(3)
+    first = train(tiny_config(home, name="unpickled"), display=watch, stop=watch.stop)
+    resume(first.folder, read_config([str(first.folder / "config.toml")]))
+    names = {path.suffix for path in first.folder.rglob("*") if path.is_file()}
+    assert names <= {".json", ".safetensors", ".toml", ".jsonl", ".txt", ".html"}
+    for path in first.folder.rglob("*.safetensors"):
+        assert path.read_bytes()[8:9] == b"{"
+
+
+def start(config: TrainConfig, folder: Path) -> subprocess.Popen[str]:
+    (folder / "run.toml").write_text(to_toml(config))
+    command = [sys.executable, "-m", "lm_train", "--config", str(folder / "run.toml"), "--name", str(config.name)]
+    return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
+
+
+def wait_for_step(run: Path, step: int, child: subprocess.Popen[str]) -> None:
+    deadline = time.monotonic() + 60
+    while time.monotonic() < deadline and child.poll() is None:
+        found = rows_so_far(run / "metrics.jsonl")
+        if found >= step:
+            return
+        time.sleep(0.01)
+    raise AssertionError(f"the run did not reach step {step}: {child.communicate()}")
+
+
+def rows_so_far(path: Path) -> int:
+    return path.read_text().count("\n") if path.is_file() else 0
+
+
+@pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT, signal.SIGTERM])
+def test_a_process_that_is_killed_or_interrupted_goes_on_exactly(home, number):
+    steps = 400  # long enough to be hit, of a fraction of a millisecond of work each
+    config = tiny_config(home, name=f"signal-{number}", steps=steps, checkpoint=CheckpointConfig(every=10))
+    child = start(config, home)
+    run = home / "runs" / str(config.name)
+    wait_for_step(run, 30, child)
+    child.send_signal(number)
+    out, err = child.communicate(timeout=60)
+    if number == signal.SIGKILL:
+        assert child.returncode == -signal.SIGKILL
+    else:
+        assert child.returncode == 75, err
+        assert f"stopped by {number.name} at step " in out
+        assert f"continue   python -m lm_train --resume {run}" in out
+    assert "Traceback" not in err
+    stopped_at = checkpoints(run / "checkpoints")[-1]
+    assert read_record(stopped_at)["step"] < steps
+    assert resume(run, read_config([str(run / "config.toml")])).step == steps
+    whole = home / "runs" / "whole-400"
+    if not whole.is_dir():
+        train(replace(config, name=whole.name))
+    assert_same(whole, run)

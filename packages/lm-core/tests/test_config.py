@@ -33,6 +33,7 @@ def test_what_is_left_out_is_filled_in():
         ({"d_head": 33}, "d_head must be even, got 33"),
         ({"d_model": 33, "d_head": 4, "position": "sinusoidal"}, "d_model must be even, got 33"),
         ({"rope_theta": math.nan}, "rope_theta must be a finite number"),
+        ({"rope_theta": 10**400}, "rope_theta must be a finite number"),
         ({"rope_theta": 0.0}, "rope_theta must be above"),
         ({"norm_eps": -1e-5}, "norm_eps must be above 0"),
         ({"norm_eps": math.inf}, "norm_eps must be a finite number"),

@@ -31,6 +31,13 @@ def test_each_pair_is_multiplied_by_a_complex_number_of_length_one(start, theta)
                 assert y[batch, head, i].tolist() == pytest.approx(expected, abs=1e-5)
 
 
+def test_positions_may_be_given_one_by_one():
+    rope, x = RotaryEmbedding(8, 32), randn(2, 5, 8)
+    assert torch.equal(rope(x, torch.arange(3, 8)), rope(x, 3))
+    each = torch.tensor([[0, 1, 2, 0, 1], [7, 3, 3, 9, 0]])
+    torch.testing.assert_close(rope(x, each)[1, 3], rope(x[1, 3:4], 9)[0])
+
+
 def test_a_product_of_two_turned_vectors_depends_on_their_distance_only():
     rope = RotaryEmbedding(16, 64)
     q, k = randn(1, 16), randn(1, 16, seed=1)
@@ -118,6 +125,7 @@ def test_yarn_keeps_the_first_pairs_slows_the_last_and_stretches_the_dot_product
         ({"kind": "linear", "factor": 0.5}, "at least 1, got 0.5"),
         ({"kind": "linear", "factor": math.nan}, "finite number above 0"),
         ({"kind": "linear", "factor": True}, "finite number above 0"),
+        ({"kind": "linear", "factor": 10**400}, "finite number above 0"),
         ({"kind": "yarn", "factor": 2.0}, "needs original_context"),
         ({"kind": "llama3", "factor": 2.0, "original_context": 8, "low_freq_factor": 4.0}, "must be below"),
         ({"kind": "yarn", "factor": 2.0, "original_context": 8, "beta_slow": 40.0}, "must be below"),

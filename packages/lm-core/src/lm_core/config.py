@@ -1,12 +1,11 @@
 """`ModelConfig`: every choice that fixes a model's shape and formula, checked before anything is allocated."""
 
-import math
 from dataclasses import dataclass
 from typing import Literal, no_type_check
 
 from lm_core.counts import parameter_count
 from lm_core.errors import ConfigError
-from lm_core.rope_scaling import RopeScaling
+from lm_core.rope_scaling import RopeScaling, is_finite_number
 
 Position = Literal["rope", "learned", "sinusoidal", "none"]
 Norm = Literal["rms", "layer"]
@@ -116,7 +115,7 @@ class ModelConfig:
                 raise ConfigError(f"{name} must be one of {', '.join(choices)}, got {getattr(self, name)!r}")
         for name, low in (("rope_theta", 1.0), ("norm_eps", 0.0)):
             value = getattr(self, name)
-            if isinstance(value, bool) or not isinstance(value, int | float) or not math.isfinite(value):
+            if not is_finite_number(value):
                 raise ConfigError(f"{name} must be a finite number, got {value!r}")
             if value <= low:
                 raise ConfigError(f"{name} must be above {low}, got {value!r}")

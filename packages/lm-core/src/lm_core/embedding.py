@@ -20,6 +20,10 @@ class Embedding(nn.Module):
         self.weight = nn.Parameter(torch.empty(vocab_size, d_model))
         nn.init.normal_(self.weight, std=EMBEDDING_STD)
 
+    def extra_repr(self) -> str:
+        vocab_size, d_model = self.weight.shape
+        return f"{vocab_size} -> {d_model}"
+
     def forward(self, ids: Int[Tensor, "..."]) -> Float[Tensor, "... d_model"]:
         check_ids(ids, self.weight.shape[0], "token id")
         return self.weight.index_select(0, ids.reshape(-1)).view(*ids.shape, self.weight.shape[1])

@@ -177,9 +177,13 @@ def _window(data: dict[str, Any], context: Any) -> list[str]:
     if data["model_type"] == "mistral" and "sliding_window" not in data:
         window = 4096  # transformers' default for this model_type
     in_use = data.get("use_sliding_window", not data["model_type"].startswith("qwen"))
-    if window is not None and in_use and not (isinstance(window, int) and window >= context):
+    numbers = isinstance(window, int) and isinstance(context, int)
+    if window is not None and in_use and not (numbers and window >= context):
         complaints.append(f"sliding_window = {window!r}, smaller than the context of {context}")
-    others = sorted({str(kind) for kind in data.get("layer_types") or []} - {"full_attention"})
+    kinds = data.get("layer_types") or []
+    if not isinstance(kinds, list):
+        return [*complaints, f"layer_types = {kinds!r}"]
+    others = sorted({str(kind) for kind in kinds} - {"full_attention"})
     if others and not (others == ["sliding_attention"] and not complaints and window is not None):
         complaints.append(f"layer_types with {', '.join(others)}")
     return complaints

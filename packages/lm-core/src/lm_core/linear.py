@@ -20,6 +20,10 @@ class Linear(nn.Module):
         self.bias = nn.Parameter(torch.zeros(d_out)) if bias else None
         fan_in_normal_(self.weight)
 
+    def extra_repr(self) -> str:
+        d_out, d_in = self.weight.shape
+        return f"{d_in} -> {d_out}{'' if self.bias is None else ', bias'}"
+
     def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
         y = x @ self.weight.T
         return y if self.bias is None else y + self.bias

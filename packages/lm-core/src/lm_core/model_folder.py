@@ -53,6 +53,10 @@ def save_model(
     Raises ModelFolderError for a dtype or id that cannot be written, and the manifest module's errors for an existing
     folder or a full disk.
     """
+    if not isinstance(model, Transformer):
+        raise ModelFolderError(
+            f"a Transformer can be saved, got {type(model).__name__}; unwrap it first (._orig_mod after torch.compile, .module in DDP)"
+        )
     dtype = model.embedding.weight.dtype if dtype is None else dtype
     if dtype not in DTYPES.values():
         raise ModelFolderError(

@@ -40,23 +40,24 @@ class RotaryEmbedding(nn.Module):
         self.register_buffer("sin", sin, persistent=False)
 
     def angles(
-        self, positions: Int[Tensor, " length"]
-    ) -> tuple[Float[Tensor, "length d_head"], Float[Tensor, "length d_head"]]:
+        self, positions: Int[Tensor, "..."]
+    ) -> tuple[Float[Tensor, "... d_head"], Float[Tensor, "... d_head"]]:
         """cos twice over, and sin with the first half negated: y = x * cos + swap(x) * sin."""
         speeds, factor = rope_frequencies(self.d_head, self.theta, self.scaling, positions.device)
-        angles = positions[:, None].float() * speeds  # (length, half)
+        angles = positions[..., None].float() * speeds  # (..., half)
         cos, sin = angles.cos() * factor, angles.sin() * factor
         return torch.cat([cos, cos], -1), torch.cat([-sin, sin], -1)
 
     def forward(
-        self, x: Float[Tensor, "... length d_head"], start: int = 0
+        self, x: Float[Tensor, "... length d_head"], positions: int | Int[Tensor, "... length"] = 0
     ) -> Float[Tensor, "... length d_head"]:
-        """`x` turned as positions start, start + 1, ..."""
-        stop = start + x.shape[-2]
-        if stop <= self.cos.shape[0]:
-            cos, sin = self.cos[start:stop], self.sin[start:stop]
+        """`x` turned as standing at `positions`: a first position and those after it, or one for each vector."""
+        if isinstance(positions, Tensor):
+            cos, sin = self.angles(positions)
+        elif (stop := positions + x.shape[-2]) <= self.cos.shape[0]:
+            cos, sin = self.cos[positions:stop], self.sin[positions:stop]
         else:
-            cos, sin = self.angles(torch.arange(start, stop, device=x.device))
+            cos, sin = self.angles(torch.arange(positions, stop, device=x.device))
         swapped = x.roll(self.d_head // 2, -1)  # (second half, first half)
         return torch.addcmul(x * cos.to(x.dtype), swapped, sin.to(x.dtype))
 

@@ -48,7 +48,7 @@ class RopeScaling:
             "attention_factor": 1.0 if self.attention_factor is None else self.attention_factor,
         }
         for name, value in numbers.items():
-            if not _is_number(value) or not math.isfinite(value) or value <= 0:
+            if not is_finite_number(value) or value <= 0:
                 raise ConfigError(f"rope_scaling {name} must be a finite number above 0, got {value!r}")
         if self.factor < 1:
             raise ConfigError(f"rope_scaling factor must be at least 1, got {self.factor}")
@@ -71,8 +71,14 @@ class RopeScaling:
             )
 
 
-def _is_number(value: object) -> bool:
-    return isinstance(value, int | float) and not isinstance(value, bool)
+def is_finite_number(value: object) -> bool:
+    """An int or float, not a bool, that a float can hold."""
+    if isinstance(value, bool) or not isinstance(value, int | float):
+        return False
+    try:
+        return math.isfinite(value)
+    except OverflowError:  # a whole number beyond 10^308
+        return False
 
 
 def rope_frequencies(

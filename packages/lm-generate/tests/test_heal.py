@@ -4,8 +4,11 @@ import random
 from functools import cache
 
 import pytest
+import torch
+from lm_generate.engine import Engine
 from lm_generate.heal import Healer
 from lm_tokenizer import Tokenizer
+from tiny_models import tiny_engine, tiny_model
 
 TEXT = (
     "\n\n\n\n\ndef find(names, wanted):\n    for name in names:\n        if name == wanted:\n            return name\n"
@@ -75,3 +78,43 @@ def test_special_tokens_are_never_written_by_healing():
     allowed = Healer(tokenizer).allowed([], b"<")
     assert allowed
     assert tokenizer.special_tokens["<|end|>"] not in allowed
+
+
+@pytest.mark.parametrize("prompt", ["def ", "class Fin", "    return no", "# 日", "    ", "d"])
+def test_a_healed_text_goes_right_behind_the_prompt_and_is_cut_as_one_text(prompt):
+    engine = tiny_engine()
+    for row in range(5):
+        got = engine.generate(prompt, max_tokens=12, temperature=1.0, seed=1, row=row, heal=True, stop_ids=())
+        healer = Healer(engine.tokenizer)
+        kept, rest = healer.split(engine.encode(prompt))
+        data = engine.tokenizer.decode_bytes([*kept, *got.ids])
+        assert data.decode(errors="replace") == prompt + got.text
+        first = healer.allowed([], rest)
+        assert first is not None
+        assert got.ids[0] in first
+
+
+def test_a_prompt_that_no_token_can_reach_across_is_continued_as_without_healing():
+    engine = tiny_engine()
+    ids = engine.encode("def find(names")
+    assert engine.generate(ids, seed=1, heal=True).ids == engine.generate(ids, seed=1).ids
+    characters = Engine(tiny_model(vocab_size=4), Tokenizer.characters("abc "))
+    healed = characters.generate("ab ", max_tokens=9, seed=2, heal=True)
+    assert healed.text == characters.generate("ab ", max_tokens=9, seed=2).text
+
+
+def test_a_model_that_has_learnt_the_text_goes_on_after_a_trailing_space_only_with_healing():
+    """A bigram table learnt by counting: behind the lone token " " it has seen nothing, behind `def` it has."""
+    tokenizer = Tokenizer.train(texts=["def find def find def find"], vocab_size=266, special_tokens=())
+    find = list(tokenizer.encode("def find"))
+    assert [tokenizer.decode([id]) for id in find] == ["def", " find"]
+    model = tiny_model(vocab_size=266, n_layers=1)
+    with torch.no_grad():
+        model.blocks[0].attention.o.weight.zero_()
+        model.blocks[0].feed_forward.down.weight.zero_()
+        model.head.weight.zero_()
+        model.head.weight[find[1]] = 9 * model.embedding.weight[find[0]]  # behind `def` comes ` find`
+    engine = Engine(model, tokenizer)
+    healed = engine.generate("def ", max_tokens=1, temperature=0, heal=True)
+    assert (healed.text, healed.ids) == ("find", (find[1],))
+    assert engine.generate("def ", max_tokens=1, temperature=0).text != "find"

@@ -58,7 +58,7 @@ class Rules:
 
 
 Allowed = Callable[[Sequence[int]], Sequence[int] | None]
-"""Given the tokens written so far, the ids that may come next; None: all."""
+"""Given the tokens written so far, the ids that may come next; None: all, from here on."""
 
 
 @torch.inference_mode()
@@ -89,7 +89,9 @@ def write(
     """
     ids = list(prompt)
     for count in range(1, rules.max_tokens + 1):
-        may_come = allowed(ids[len(prompt) :]) if allowed else None
+        may_come = None
+        if allowed is not None and (may_come := allowed(ids[len(prompt) :])) is None:
+            allowed = None
         choosable = without(logits, rules.banned) if may_come is None else only(logits, may_come)
         number = uniform(rules.seed, rules.row, len(ids)) if rules.sampling.temperature > 0 else 0.0
         id = choose(choosable, rules.sampling, number)

@@ -7,7 +7,7 @@ import threading
 import time
 
 import pytest
-from lm_train.errors import BusyFolderError
+from lm_train.errors import BusyFolderError, LmTrainError
 from lm_train.lock import lock_path, locked
 
 HOLDER = """
@@ -51,6 +51,15 @@ def test_the_lock_leaves_nothing_behind(tmp_path):
 
 def test_it_excludes_a_second_call_in_the_same_process(tmp_path):
     with locked(tmp_path / "x"), pytest.raises(BusyFolderError), locked(tmp_path / "x"):
+        pass
+
+
+def test_a_place_that_cannot_be_written_is_named(tmp_path):
+    (tmp_path / "file").touch()
+    with (
+        pytest.raises(LmTrainError, match=r"cannot write into .*file: .*; choose another place"),
+        locked(tmp_path / "file" / "x"),
+    ):
         pass
 
 

@@ -8,7 +8,7 @@ from lm_train.permutation import MAX_SIZE, Permutation, keyed_below, keyed_words
 
 
 def test_every_size_up_to_2000_is_a_bijection_and_its_inverse_undoes_it():
-    for n in range(1, 2001):
+    for n in range(1, 2001):  # every size: a bijection that holds for most sizes loses windows at the others
         permutation = Permutation(n, "test", n)
         images = permutation(np.arange(n))
         assert np.array_equal(np.sort(images), np.arange(n)), n
@@ -66,10 +66,10 @@ def test_the_numbers_are_those_of_version_1_of_the_data_order():
 
 def test_all_orders_of_few_elements_come_up_about_equally_often():
     for n, factorial in ((3, 6), (5, 120)):
-        orders = Counter(tuple(Permutation(n, key)(np.arange(n)).tolist()) for key in range(factorial * 50))
+        orders = Counter(tuple(Permutation(n, key)(np.arange(n)).tolist()) for key in range(factorial * 30))
         assert len(orders) == factorial
-        assert min(orders.values()) > 20
-        assert max(orders.values()) < 100
+        assert min(orders.values()) > 8
+        assert max(orders.values()) < 60
 
 
 def test_another_key_gives_another_order():

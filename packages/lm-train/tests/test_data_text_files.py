@@ -166,3 +166,10 @@ def test_a_damaged_gzip_file_is_named(tmp_path, damage):
     path.write_bytes(damage(gzip.compress(b"some text " * 100)))
     with pytest.raises(SourceError, match=r"a\.txt\.gz is not a whole gzip file"):
         list(read_pieces(path))
+
+
+def test_a_file_that_cannot_be_opened_is_named(tmp_path):
+    with pytest.raises(SourceError, match="gone cannot be read: No such file or directory"):
+        list(read_pieces(tmp_path / "gone"))
+    with pytest.raises(SourceError, match="cannot be read: Is a directory"):
+        list(read_pieces(tmp_path))

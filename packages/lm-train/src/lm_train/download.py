@@ -17,6 +17,8 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from pathlib import Path
 
+from lm_core.atomic_folder import naming_a_full_disk
+
 from lm_train.errors import DownloadError
 from lm_train.lock import locked
 from lm_train.text_files import SEPARATOR
@@ -122,7 +124,7 @@ def _download(
     if done:
         request.add_header("Range", f"bytes={done}-")
     answer = _answer(request, download, timeout)
-    with answer, open(part, "ab") as file:
+    with answer, naming_a_full_disk(part, download.bytes - done), open(part, "ab") as file:
         if done and not _goes_on_at(answer, done):
             file.truncate(0)
             done = 0

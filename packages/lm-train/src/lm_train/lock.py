@@ -19,7 +19,7 @@ import time
 from collections.abc import Iterator
 from pathlib import Path
 
-from lm_train.errors import BusyFolderError
+from lm_train.errors import BusyFolderError, LmTrainError
 
 _TEXT_BYTES = 4096
 _POLL_SECONDS = 0.05
@@ -40,7 +40,7 @@ def locked(folder: Path | str, *, wait: bool = False) -> Iterator[None]:
     with `wait` goes on when it is free.
     """
     path = lock_path(folder)
-    path.parent.mkdir(parents=True, exist_ok=True)
+    _make_parent(path.parent)
     while (descriptor := _take(path, folder, wait=wait)) is None:
         time.sleep(_POLL_SECONDS)
     try:
@@ -52,10 +52,24 @@ def locked(folder: Path | str, *, wait: bool = False) -> Iterator[None]:
         _let_go(path, descriptor)
 
 
+def _make_parent(parent: Path) -> None:
+    try:
+        parent.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise _cannot_write(parent, error) from error
+
+
+def _cannot_write(parent: Path, error: OSError) -> LmTrainError:
+    return LmTrainError(f"cannot write into {parent}: {error.strerror}; choose another place")
+
+
 def _take(path: Path, folder: Path | str, *, wait: bool) -> int | None:
     """The locked descriptor; None, or an error without `wait`, when somebody else holds it."""
     while True:
-        descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        try:
+            descriptor = os.open(path, os.O_RDWR | os.O_CREAT, 0o644)
+        except OSError as error:
+            raise _cannot_write(path.parent, error) from error
         try:
             _lock(descriptor)
             if _is_still(path, descriptor):

@@ -22,6 +22,8 @@ from dataclasses import dataclass
 from pathlib import Path
 from typing import Protocol
 
+from lm_core.atomic_folder import naming_a_full_disk
+
 from lm_train.download import SHAKESPEARE, TINYSTORIES, Download, fetch
 from lm_train.errors import SourceError
 from lm_train.stdlib_text import stdlib_files, stdlib_name
@@ -193,7 +195,7 @@ def _downloaded(download: Download, progress: Progress | None) -> Source:
 
 
 def _standard_input(spool: Path, field: str, separator: str | None) -> Source:
-    with open(spool, "wb") as file:
+    with naming_a_full_disk(spool), open(spool, "wb") as file:
         shutil.copyfileobj(sys.stdin.buffer, file)
     if spool.stat().st_size == 0:
         raise SourceError("standard input is empty; pipe text into it")

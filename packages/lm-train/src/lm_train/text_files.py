@@ -43,13 +43,20 @@ def read_pieces(
     """
     name = name or str(path)
     kind = name.lower().removesuffix(".gz")
-    with open(path, "rb") as file:
+    with _opened(path, name) as file:
         blocks = _unzipped(file, name) if name.lower().endswith(".gz") else _blocks(file)
         if kind.endswith((".jsonl", ".ndjson")):
             for document in _json_documents(blocks, name, field):
                 yield from _cut(document, inside=False)
         else:
             yield from split_documents(_decoded(blocks, name), separator)
+
+
+def _opened(path: Path | str, name: str) -> BinaryIO:
+    try:
+        return open(path, "rb")
+    except OSError as error:
+        raise SourceError(f"{name} cannot be read: {error.strerror}") from error
 
 
 def split_documents(texts: Iterator[str], separator: str | None) -> Iterator[Piece]:

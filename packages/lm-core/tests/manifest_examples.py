@@ -11,7 +11,7 @@ FILES = {
     "empty": b"",
 }
 
-# Commits folder after folder until it is killed. lm_core/__init__.py is stood in for, so that torch is not loaded.
+# Commits folder after folder, and says so, until it is killed. lm_core/__init__.py is stood in for, so that torch is not loaded.
 COMMIT_FOREVER = """
 import importlib.util, itertools, os, sys, types
 package = types.ModuleType("lm_core")
@@ -19,13 +19,13 @@ package.__path__ = list(importlib.util.find_spec("lm_core").submodule_search_loc
 sys.modules["lm_core"] = package
 from lm_core.manifest import new_folder, seal_folder
 target = sys.argv[1]
-print("ready", flush=True)
 for step in itertools.count():
     with new_folder(os.path.join(target, f"step-{step:08d}")) as folder:
         (folder / "state").mkdir()
         for name in ("model.bin", "state/optimizer.bin"):
             (folder / name).write_bytes(os.urandom(20_000))
         seal_folder(folder, kind="checkpoint", facts={"step": step})
+    print(step, flush=True)
 """
 
 

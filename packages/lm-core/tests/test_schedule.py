@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_core.errors import ConfigError
 from lm_core.schedule import constant, cosine, inverse_sqrt, linear, wsd
@@ -83,6 +83,7 @@ def test_warmup_is_torchs_linear_scheduler():
     )
 
 
+@settings(deadline=None)
 @given(data=st.data())
 def test_every_schedule_rises_to_the_peak_then_falls_to_the_floor_and_never_leaves_them(data):
     total = data.draw(st.integers(1, 60))

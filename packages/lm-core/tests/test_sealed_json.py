@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_core.errors import ConfigError, DamagedFileError
 from lm_core.sealed_json import canonical_json, read_sealed_json, write_sealed_json
@@ -14,6 +14,7 @@ values = st.recursive(
 payloads = st.dictionaries(text.filter(lambda key: key != "sha256"), values, max_size=4)
 
 
+@settings(deadline=None)
 @given(payload=payloads)
 def test_what_is_written_is_read_back(tmp_path_factory, payload):
     path = tmp_path_factory.mktemp("sealed") / "file.json"

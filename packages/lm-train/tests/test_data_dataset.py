@@ -2,6 +2,7 @@ import json
 import os
 import shutil
 import threading
+import warnings
 
 import numpy as np
 import pytest
@@ -246,6 +247,24 @@ def test_threads_read_the_same_tokens_at_once(prepared):
     for thread in threads:
         thread.join()
     assert wrong == []
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="this system does not fork")
+def test_a_forked_process_reads_on_beside_its_parent(prepared):
+    dataset = TokenDataset(prepared)
+    wanted = dataset.read("train", 0, dataset.tokens())
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore", DeprecationWarning)  # Python 3.12 warns of any fork beside threads
+        child = os.fork()
+    if child == 0:
+        same = all(
+            np.array_equal(dataset.read("train", start, 20), wanted[start : start + 20])
+            for start in range(300)
+        )
+        os._exit(0 if same else 1)
+    for start in range(300):
+        assert np.array_equal(dataset.read("train", start, 20), wanted[start : start + 20])
+    assert os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]) == 0
 
 
 def test_more_files_than_may_be_open_are_read_all_the_same(tmp_path, monkeypatch):

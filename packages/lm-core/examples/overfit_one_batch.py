@@ -10,7 +10,6 @@ import tempfile
 from pathlib import Path
 
 import torch
-
 from lm_core import KVCache, ModelConfig, Transformer, clip_grad_norm, cross_entropy, load_model, save_model
 from lm_core.optim import AdamW, Muon, split_parameters
 from lm_core.schedule import wsd

@@ -8,7 +8,7 @@ engine.score("text").bits_per_byte
 """
 
 import time
-from collections.abc import Iterator, Sequence
+from collections.abc import Collection, Iterator, Sequence
 from pathlib import Path
 
 import numpy as np
@@ -39,7 +39,7 @@ class Engine:
         model: Transformer,
         tokenizer: Tokenizer,
         *,
-        stop_ids: Sequence[int] = (),
+        stop_ids: Collection[int] = (),
         start_id: int | None = None,
         folder: Path | None = None,
     ) -> None:
@@ -66,8 +66,8 @@ class Engine:
         top_p: float = 1.0,
         seed: int | None = None,
         row: int = 0,
-        stop: Sequence[str] = (),
-        stop_ids: Sequence[int] | None = None,
+        stop: str | Sequence[str] = (),
+        stop_ids: Collection[int] | None = None,
         heal: bool = False,
         past_context: PastContext = "error",
         logprobs: int | None = None,
@@ -77,7 +77,7 @@ class Engine:
         max_tokens    None: 200, or as many as the context still holds
         temperature, top_k, top_p   see `lm_generate.sampling`; temperature 0 is greedy
         seed, row     the text is a function of both; seed None draws one and tells it in the result
-        stop          strings that end the text and are not part of it
+        stop          a string, or several, that end the text and are not part of it
         stop_ids      ids that end it, instead of the model's own end-of-text ids; () ignores those
         heal          write an unfinished last token of a text prompt anew (`lm_generate.heal`)
         past_context  "error", or "roll": when the context is full, its newer half is read afresh
@@ -109,8 +109,8 @@ class Engine:
         top_k: int = 0,
         top_p: float = 1.0,
         seed: int | None = None,
-        stop: Sequence[str] = (),
-        stop_ids: Sequence[int] | None = None,
+        stop: str | Sequence[str] = (),
+        stop_ids: Collection[int] | None = None,
         heal: bool = False,
         past_context: PastContext = "error",
         logprobs: int | None = None,
@@ -139,8 +139,8 @@ class Engine:
         top_p: float = 1.0,
         seed: int | None = None,
         row: int = 0,
-        stop: Sequence[str] = (),
-        stop_ids: Sequence[int] | None = None,
+        stop: str | Sequence[str] = (),
+        stop_ids: Collection[int] | None = None,
         heal: bool = False,
         past_context: PastContext = "error",
         logprobs: int | None = None,
@@ -207,6 +207,7 @@ class Engine:
             skip=skip,
             stop_strings=settings.stop,
             stop_ids=rules.stop_ids,
+            with_logprobs=settings.logprobs is not None,
             ran_out="context" if cut else "length",
             seed=settings.seed,
             row=row,

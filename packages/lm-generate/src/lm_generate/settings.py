@@ -1,7 +1,7 @@
 """The settings of one piece of writing, checked once, when it is asked for."""
 
 import secrets
-from collections.abc import Sequence
+from collections.abc import Collection, Sequence
 from dataclasses import dataclass
 from typing import Literal
 
@@ -49,20 +49,18 @@ def make_settings(
     top_k: int,
     top_p: float,
     seed: int | None,
-    stop: Sequence[str],
-    stop_ids: Sequence[int] | None,
+    stop: str | Sequence[str],
+    stop_ids: Collection[int] | None,
     heal: bool,
     past_context: PastContext,
     logprobs: int | None,
 ) -> Settings:
     """Settings from what a caller gave; a `seed` of None becomes a fresh one of 32 bits, short enough to type again."""
-    if isinstance(stop, str):
-        raise SettingError(f'stop must be a sequence of strings, got the string {stop!r}: write ["..."]')
     return Settings(
         sampling=Sampling(temperature=temperature, top_k=top_k, top_p=top_p),
         seed=secrets.randbits(32) if seed is None else seed,
         max_tokens=max_tokens,
-        stop=tuple(stop),
+        stop=(stop,) if isinstance(stop, str) else tuple(stop),
         stop_ids=None if stop_ids is None else frozenset(stop_ids),
         heal=heal,
         past_context=past_context,

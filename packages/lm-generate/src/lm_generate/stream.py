@@ -52,6 +52,7 @@ class Plan:
     """Characters at the beginning that repeat the end of the prompt (token healing writes them anew)."""
     stop_strings: Sequence[str]
     stop_ids: frozenset[int]
+    with_logprobs: bool
     ran_out: FinishReason
     """The reason when neither an id nor a string stopped it."""
     seed: int
@@ -109,6 +110,6 @@ def pieces(
         prompt_tokens=len(plan.seen),
         seed=plan.seed,
         row=plan.row,
-        logprobs=tuple(logprobs) if logprobs else None,
+        logprobs=tuple(logprobs) if plan.with_logprobs else None,
         timings=Timings(sum(prefill), (first or now) - plan.called, now - plan.called),
     )

@@ -1,5 +1,4 @@
-//! Byte-level BPE: trainer, encoder, decoder and file formats, with no Python in it.
-
+#![doc = include_str!("../README.md")]
 #![forbid(unsafe_code)]
 
 mod batch;

@@ -14,8 +14,6 @@ pub(crate) struct Change {
     pub(crate) won: Pair,
     /// The occurrences, weighted by the counts of their words.
     pub(crate) count: i64,
-    /// The change whose `won` is the same pair and that lists the words for both; its own index as a rule.
-    lists: u32,
     /// The words that hold the won pair, and the last of them.
     places: u32,
     last_word: u32,
@@ -32,20 +30,20 @@ pub(crate) struct Neighbours {
     /// The change of `(merged, merged)`.
     twins: u32,
     changes: Vec<Change>,
-    /// (change, word), each at most once, in order of words.
+    /// (change, word), each at most once.
     events: Vec<(u32, u32)>,
 }
 
 impl Neighbours {
-    /// Starts a merge. Ids are at most `merged` or have been merged before.
-    pub(crate) fn start(&mut self, pair: Pair, merged: u32, ids: usize) {
+    /// Starts a merge that makes the new id `merged`, the largest so far.
+    pub(crate) fn start(&mut self, pair: Pair, merged: u32) {
         for change in &self.changes {
             let (left, right) = (change.won.0 as usize, change.won.1 as usize);
             self.lefts[left] = NONE;
             self.rights[right] = NONE;
         }
-        self.lefts.resize(ids.max(self.lefts.len()), NONE);
-        self.rights.resize(ids.max(self.rights.len()), NONE);
+        self.lefts.resize(merged as usize + 1, NONE);
+        self.rights.resize(merged as usize + 1, NONE);
         self.changes.clear();
         self.events.clear();
         (self.pair, self.merged, self.twins) = (pair, merged, NONE);
@@ -73,40 +71,24 @@ impl Neighbours {
 
     /// An occurrence with another directly behind it.
     pub(crate) fn twins(&mut self, count: i64, word: u32) {
-        let change = self.twin_change();
-        self.count(change, count, word);
-    }
-
-    fn twin_change(&mut self) -> u32 {
         if self.twins == NONE {
-            self.twins = self.changes.len() as u32;
-            let (lost, won) = ((self.pair.1, self.pair.0), (self.merged, self.merged));
-            let lists = self.twins;
-            self.changes.push(Change { lost, won, count: 0, lists, places: 0, last_word: NONE });
+            self.twins = self.add((self.pair.1, self.pair.0), (self.merged, self.merged));
         }
-        self.twins
+        self.count(self.twins, count, word);
     }
 
     fn add(&mut self, lost: Pair, won: Pair) -> u32 {
-        // Where the merged token existed before, it may itself be a neighbour: three changes then win one pair.
-        let shared = (won == (self.merged, self.merged)).then(|| self.twin_change());
-        let change = self.changes.len() as u32;
-        let lists = shared.unwrap_or(change);
-        self.changes.push(Change { lost, won, count: 0, lists, places: 0, last_word: NONE });
-        change
+        self.changes.push(Change { lost, won, count: 0, places: 0, last_word: NONE });
+        self.changes.len() as u32 - 1
     }
 
-    fn count(&mut self, change: u32, count: i64, word: u32) {
-        let lists = {
-            let change = &mut self.changes[change as usize];
-            change.count += count;
-            change.lists
-        };
-        let listing = &mut self.changes[lists as usize];
-        if listing.last_word != word {
-            listing.last_word = word;
-            listing.places += 1;
-            self.events.push((lists, word));
+    fn count(&mut self, index: u32, count: i64, word: u32) {
+        let change = &mut self.changes[index as usize];
+        change.count = change.count.saturating_add(count);
+        if change.last_word != word {
+            change.last_word = word;
+            change.places += 1;
+            self.events.push((index, word));
         }
     }
 
@@ -120,13 +102,11 @@ impl Neighbours {
         let first = places.len();
         places.resize(first + self.events.len(), 0);
         let mut start = first;
-        for (index, change) in self.changes.iter_mut().enumerate() {
-            if change.lists == index as u32 {
-                list(change.won, start, change.places);
-                // From here on `last_word` is where the next word goes, counted from `first`.
-                change.last_word = (start - first) as u32;
-                start += change.places as usize;
-            }
+        for change in &mut self.changes {
+            list(change.won, start, change.places);
+            // From here on `last_word` is where the next word goes, counted from `first`.
+            change.last_word = (start - first) as u32;
+            start += change.places as usize;
         }
         for &(change, word) in &self.events {
             let next = &mut self.changes[change as usize].last_word;

@@ -13,7 +13,6 @@ const BYTES: usize = 256;
 struct Slot {
     pair: u64,
     count: i64,
-    /// The newest list of the pair's words.
     list: List,
 }
 
@@ -23,12 +22,10 @@ const FREE: u64 = u64::MAX;
 struct Span {
     start: usize,
     length: u32,
-    /// The list before this one of the same pair.
-    older: List,
 }
 
-/// Counts and places of all pairs. A pair gets its list of words when it is first made; later merges only shorten
-/// what the list is true of, so a listed word may no longer hold the pair, but every word that does is listed.
+/// Counts and places of all pairs. A pair is made by one merge, that of the later of its two tokens, and gets its list
+/// of words then. A listed word may lose the pair again, but every word that holds it is listed.
 pub(crate) struct Pairs {
     slots: Vec<Slot>,
     used: usize,
@@ -89,7 +86,7 @@ impl Pairs {
         self.slots[self.find(key(pair))].count
     }
 
-    /// Forgets the count of a pair that has just been merged everywhere.
+    /// Sets the count of a pair that has just been merged everywhere to 0.
     pub(crate) fn forget(&mut self, pair: Pair) {
         let slot = self.find(key(pair));
         self.slots[slot].count = 0;
@@ -115,40 +112,24 @@ impl Pairs {
 
     /// Moves the words of one list to `words`.
     pub(crate) fn take_list(&mut self, list: List, words: &mut Vec<u32>) {
-        let span = &mut self.lists[list as usize];
+        let span = self.lists[list as usize];
         words.extend_from_slice(&self.places[span.start..span.start + span.length as usize]);
-        self.dropped += span.length as usize;
-        span.length = 0;
+        self.drop_list(list);
         if self.dropped > self.places.len() / 2 {
             self.compact();
         }
     }
 
-    /// Moves the words of all lists of a pair to `words`.
-    pub(crate) fn take_all_lists(&mut self, pair: Pair, words: &mut Vec<u32>) {
-        let slot = self.find(key(pair));
-        let mut list = std::mem::replace(&mut self.slots[slot].list, NO_LIST);
-        while list != NO_LIST {
-            let older = self.lists[list as usize].older;
-            self.take_list(list, words);
-            list = older;
-        }
-    }
-
-    /// Gives up the words of a list and of all before it.
-    fn drop_lists(&mut self, mut list: List) {
-        while list != NO_LIST {
-            let span = &mut self.lists[list as usize];
-            self.dropped += span.length as usize;
-            span.length = 0;
-            list = span.older;
+    fn drop_list(&mut self, list: List) {
+        if let Some(span) = self.lists.get_mut(list as usize) {
+            self.dropped += std::mem::take(&mut span.length) as usize;
         }
     }
 
     fn add_list(&mut self, pair: Pair, start: usize, length: u32) -> List {
         let list = self.lists.len() as List;
-        let older = std::mem::replace(&mut self.slot(pair).list, list);
-        self.lists.push(Span { start, length, older });
+        self.slot(pair).list = list;
+        self.lists.push(Span { start, length });
         list
     }
 
@@ -194,7 +175,7 @@ impl Pairs {
         let (live, dead): (Vec<Slot>, Vec<Slot>) =
             self.slots.iter().filter(|slot| slot.pair != FREE).partition(|slot| slot.count != 0);
         for slot in dead {
-            self.drop_lists(slot.list);
+            self.drop_list(slot.list);
         }
         let size = if 4 * live.len() > self.slots.len() { 2 * self.slots.len() } else { self.slots.len() };
         self.slots.clear();

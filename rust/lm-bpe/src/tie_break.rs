@@ -7,7 +7,7 @@ use crate::error::Error;
 pub enum TieBreak {
     /// As Hugging Face's `tokenizers`: the smaller (id, id), where the ids of bytes follow the code points of their
     /// `ByteLevel` characters (0x21-0x7e, 0xa1-0xac, 0xae-0xff, then 0x00-0x20, 0x7f-0xa0, 0xad) and those of merges
-    /// the order of creation. Reproduces its merge list, quirks included (see `train`), but not its 32-bit overflow.
+    /// the order of creation. Gives its merge list, but for what its 32-bit counts get wrong.
     HuggingFace,
     /// The smaller (id, id), where a byte's id is its value: rustbpe, minbpe.
     Ids,

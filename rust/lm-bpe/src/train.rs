@@ -8,7 +8,6 @@
 //! the pairs beside it change. `queue` holds pairs by a count that may be out of date; counts only fall, so a pair
 //! that comes out on top with its true count is the most frequent one. Otherwise it goes back with that count.
 
-use std::collections::HashMap;
 use std::ops::ControlFlow;
 
 use crate::counts::PretokenCounts;
@@ -45,7 +44,7 @@ pub enum Ended {
 #[derive(Debug, Clone, PartialEq, Eq)]
 pub struct Training {
     pub tokens: Vec<Vec<u8>>,
-    /// In rank order, no pair twice.
+    /// In rank order: merge `i` makes token `256 + i`.
     pub merges: Vec<Merge>,
     pub ended: Ended,
 }
@@ -61,9 +60,8 @@ pub struct TrainProgress {
 
 /// Learns merges from counts. The result depends on nothing but counts and options.
 ///
-/// Two merges may make the same bytes (`a`+`ba`, `ab`+`a`): the second then reuses the first's id, and makes no token.
-/// [`TieBreak::HuggingFace`] also keeps that library's two quirks, which show only then: the count of a merged pair is
-/// not reset, and a pair made twice merges in one half of its places at a time (its later rank is the one kept).
+/// No token is made twice, as `a`+`ba` and as `ab`+`a`: where bytes end up as one token, no merge ever reached across
+/// their ends, so what happened within depended on these bytes alone and was the same everywhere.
 ///
 /// Errors: a vocabulary size that does not hold bytes and special tokens or passes [`MAX_ID`]; more than `u32::MAX`
 /// bytes of distinct pretokens; [`Error::Interrupted`] where `progress` breaks.
@@ -74,7 +72,6 @@ pub fn train(
     progress: &mut dyn FnMut(TrainProgress) -> ControlFlow<()>,
 ) -> Result<Training, Error> {
     let wanted = tokens_wanted(options)?;
-    let quirks = options.tie_break == TieBreak::HuggingFace;
     let least = i64::try_from(options.min_frequency.max(1)).unwrap_or(i64::MAX);
     let mut tokens = Tokens::new(options.tie_break);
     let mut merges = Vec::new();
@@ -101,18 +98,12 @@ pub fn train(
         merges.push(Merge { left: pair.0, right: pair.1, merged });
 
         places.clear();
-        if quirks {
-            pairs.take_list(best.list, &mut places);
-        } else {
-            pairs.take_all_lists(pair, &mut places);
-        }
-        neighbours.start(pair, merged, tokens.len());
+        pairs.take_list(best.list, &mut places);
+        neighbours.start(pair, merged);
         for &word in &places {
             words.merge(word, pair, merged, &mut neighbours);
         }
-        if !quirks {
-            pairs.forget(pair);
-        }
+        pairs.forget(pair);
         pairs.apply(&mut neighbours, |pair, count, list| {
             queue.push(Candidate { count, pair, list }, |a, b| tokens.better(a, b));
         });
@@ -122,7 +113,7 @@ pub fn train(
         }
     }
     let ended = if tokens.len() < wanted { Ended::NoPairLeft } else { Ended::Full };
-    Ok(Training { tokens: tokens.bytes, merges: last_of_each_pair(merges), ended })
+    Ok(Training { tokens: tokens.bytes, merges, ended })
 }
 
 /// Bytes and merged tokens that are to be had.
@@ -135,42 +126,28 @@ fn tokens_wanted(options: &TrainOptions) -> Result<usize, Error> {
     }
 }
 
-/// Where a pair was merged twice, only the later rank counts, as in Hugging Face's files.
-fn last_of_each_pair(merges: Vec<Merge>) -> Vec<Merge> {
-    let last: HashMap<Pair, usize> =
-        merges.iter().enumerate().map(|(rank, merge)| ((merge.left, merge.right), rank)).collect();
-    let kept = |rank: usize, merge: &Merge| last[&(merge.left, merge.right)] == rank;
-    merges.iter().enumerate().filter(|&(rank, merge)| kept(rank, merge)).map(|(_, merge)| *merge).collect()
-}
-
 /// The tokens so far, and the order among pairs of equal count.
 struct Tokens {
     bytes: Vec<Vec<u8>>,
-    ids: HashMap<Vec<u8>, u32>,
     tie_break: TieBreak,
     byte_order: [u32; 256],
 }
 
 impl Tokens {
     fn new(tie_break: TieBreak) -> Self {
-        let bytes: Vec<Vec<u8>> = (0..=255).map(|byte| vec![byte]).collect();
-        let ids = bytes.iter().cloned().zip(0..).collect();
-        Self { bytes, ids, tie_break, byte_order: byte_level_order() }
+        let bytes = (0..=255).map(|byte| vec![byte]).collect();
+        Self { bytes, tie_break, byte_order: byte_level_order() }
     }
 
     fn len(&self) -> usize {
         self.bytes.len()
     }
 
-    /// The id of the two parts in a row: a new one unless these bytes are a token already.
+    /// The new id of the two parts in a row.
     fn join(&mut self, pair: Pair) -> u32 {
         let joined = [&self.bytes[pair.0 as usize][..], &self.bytes[pair.1 as usize]].concat();
-        let next = self.bytes.len() as u32;
-        let id = *self.ids.entry(joined.clone()).or_insert(next);
-        if id == next {
-            self.bytes.push(joined);
-        }
-        id
+        self.bytes.push(joined);
+        self.bytes.len() as u32 - 1
     }
 
     /// Whether `a` is merged before `b`: the higher count, then the tie rule.

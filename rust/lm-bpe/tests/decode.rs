@@ -1,0 +1,62 @@
+//! Ids to text: any split of any character, whole characters only.
+#![allow(clippy::unwrap_used)]
+
+use std::sync::Arc;
+
+use lm_bpe::{DecodeStream, Model, Pattern, Vocabulary};
+
+/// Ids are bytes; 300 is a token of two characters and a half.
+fn bytes() -> Arc<Vocabulary> {
+    let mut tokens: Vec<(u32, Vec<u8>)> = (0..=255).map(|byte| (u32::from(byte), vec![byte])).collect();
+    tokens.push((300, "né\u{1f600}".as_bytes()[..5].to_vec()));
+    Arc::new(Vocabulary::new(Model::bpe(Pattern::Gpt2), tokens, vec![], vec![("<|x|>".into(), 301)]).unwrap())
+}
+
+#[test]
+fn every_character_comes_out_whole_with_its_last_byte() {
+    let mut stream = DecodeStream::new(bytes());
+    for character in '\0'..=char::MAX {
+        let mut buffer = [0; 4];
+        let (last, first) = character.encode_utf8(&mut buffer).as_bytes().split_last().unwrap();
+        for &byte in first {
+            assert_eq!(stream.push(byte.into()).unwrap(), "", "{character:?} came too early");
+        }
+        assert_eq!(stream.push((*last).into()).unwrap(), character.to_string());
+    }
+    assert_eq!(stream.finish(), "");
+}
+
+#[test]
+fn a_stream_gives_in_all_what_decoding_at_once_gives() {
+    let interesting = [b'a', 0x80, 0xbf, 0xc3, 0xa9, 0xe2, 0x82, 0xac, 0xed, 0xa0, 0xf0, 0x9f, 0x98, 0xf4, 0x90, 0xff];
+    let vocabulary = bytes();
+    for number in 0..interesting.len().pow(5) {
+        let ids: Vec<u32> = (0..5).map(|place| interesting[number >> (4 * place) & 15]).map(u32::from).collect();
+        let mut stream = DecodeStream::new(Arc::clone(&vocabulary));
+        let mut text: String = ids.iter().map(|&id| stream.push(id).unwrap()).collect();
+        text.push_str(&stream.finish());
+        assert_eq!(text, String::from_utf8_lossy(&vocabulary.decode(&ids).unwrap()), "{ids:x?}");
+    }
+}
+
+#[test]
+fn a_token_may_end_in_the_middle_of_a_character() {
+    let mut stream = DecodeStream::new(bytes());
+    assert_eq!(stream.push(300).unwrap(), "né");
+    assert_eq!(stream.push(0x98).unwrap(), "");
+    assert_eq!(stream.push(0x80).unwrap(), "\u{1f600}");
+    assert_eq!(stream.push(301).unwrap(), "<|x|>");
+    assert_eq!(stream.push(0xf0).unwrap(), "");
+    assert_eq!(stream.finish(), "\u{fffd}");
+}
+
+#[test]
+fn an_id_that_is_no_token_is_named_with_its_position() {
+    let vocabulary = bytes();
+    let error = vocabulary.decode(&[1, 2, 302]).unwrap_err();
+    assert_eq!(error.to_string(), "token id 302 at position 2 is outside the vocabulary (ids are below 302)");
+    let mut stream = DecodeStream::new(vocabulary);
+    stream.push(0xc3).unwrap();
+    assert!(stream.push(u32::MAX).is_err());
+    assert_eq!(stream.push(0xa9).unwrap(), "é", "nothing is lost by a wrong id");
+}

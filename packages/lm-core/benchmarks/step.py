@@ -66,15 +66,17 @@ def transformers_step(config: ModelConfig, ids: Tensor, targets: Tensor) -> Call
     return step
 
 
-def measure(steps: dict[str, Callable[[], None]], rounds: int) -> dict[str, float]:
+def measure(
+    steps: dict[str, Callable[[], None]], rounds: int, clock: Callable[[], float]
+) -> dict[str, float]:
     """Median seconds of each step over interleaved rounds, after two rounds that do not count."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(rounds + 2):
         for name, step in steps.items():
-            start = time.perf_counter()
+            start = clock()
             step()
             if turn >= 2:
-                times[name].append(time.perf_counter() - start)
+                times[name].append(clock() - start)
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
@@ -85,6 +87,12 @@ def main() -> None:
     parser.add_argument("--preset", choices=PRESETS, default="first-run")
     parser.add_argument("--rounds", type=int, default=30)
     parser.add_argument("--threads", type=int, default=2)
+    parser.add_argument(
+        "--clock",
+        choices=("wall", "cpu"),
+        default="wall",
+        help="cpu: processor time of all threads, for a busy machine",
+    )
     parser.add_argument("--no-peer", action="store_true", help="leave transformers out")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
@@ -99,7 +107,9 @@ def main() -> None:
     }
     if not options.no_peer:
         steps["transformers"] = transformers_step(config, ids, targets)
-    seconds = measure(steps, options.rounds)
+    seconds = measure(
+        steps, options.rounds, time.process_time if options.clock == "cpu" else time.perf_counter
+    )
     flops = flops_per_token(config, config.context) * ids.numel()
     rows = {
         name: {

@@ -1,5 +1,8 @@
 import copy
 import math
+import subprocess
+import sys
+from pathlib import Path
 
 import pytest
 import torch
@@ -114,6 +117,24 @@ def test_autocast_to_bfloat16_runs_forward_and_backward():
     loss.backward()
     assert logits.dtype == torch.bfloat16
     torch.testing.assert_close(logits.float(), model(ids), atol=0.1, rtol=0.1)
+
+
+COMPILED = """
+import torch
+from lm_core import cross_entropy
+from tiny_models import some_ids, tiny_model
+
+for variant in ("qwen3", "gpt2"):
+    model, ids = tiny_model(variant), some_ids(2, 9)
+    def loss(ids):
+        return cross_entropy(model(ids), ids)
+    torch.testing.assert_close(torch.compile(loss, backend="eager", fullgraph=True)(ids), loss(ids))
+"""
+
+
+def test_the_model_and_its_loss_compile_without_a_graph_break():
+    # in a process of its own: the shape checks that these tests run under do not compile
+    subprocess.run([sys.executable, "-c", COMPILED], check=True, cwd=Path(__file__).parent)
 
 
 def test_sinusoidal_positions_are_the_papers():

@@ -11,7 +11,7 @@ The lighthouse keeper's daughter wasn't afraid of storms; she'd counted 1,024 of
 in '87, when the sea took the lower stairs. It's said that I'M THE ONE who'LL mend them -- perhaps. Who's to say?
 
 Each morning she wrote three numbers in the log: wind 17 knots, 3.5 m of swell, 998 hPa. At 6:45 the lamp went out.
-	A tab begins this line,   and three spaces stand in it. A line may end in spaces.   
+\tA tab begins this line,   and three spaces stand in it. A line may end in spaces.\x20\x20
 """
 
 CODE = """\
@@ -115,7 +115,24 @@ def random_text(seed: int, length: int = 200) -> str:
     rng = random.Random(seed)
     categories = by_category()
     names = sorted(categories)
-    common = [" ", " ", "  ", "\n", "\r\n", "\t", "'s", "'LL", "'", "1", "12345", "a", "Ab", "the", "/", "..."]
+    common = [
+        " ",
+        " ",
+        "  ",
+        "\n",
+        "\r\n",
+        "\t",
+        "'s",
+        "'LL",
+        "'",
+        "1",
+        "12345",
+        "a",
+        "Ab",
+        "the",
+        "/",
+        "...",
+    ]
     text: list[str] = []
     while len(text) < length:
         if rng.random() < 0.4:

@@ -7,7 +7,7 @@ use lm_bpe::formats::tokenizer_json::{self, Kept};
 use lm_bpe::formats::{tiktoken, vocab_merges};
 use lm_bpe::{Error, Merge, Model, Pattern, SpecialTokens, Vocabulary};
 use pyo3::prelude::*;
-use pyo3::types::{PyBytes, PyDict, PyList, PyString, PyTuple};
+use pyo3::types::{PyBytes, PyDict, PyList, PyMemoryView, PyString, PyTuple};
 
 use crate::counts::Counts;
 use crate::errors::{exception, text, to_python};
@@ -205,13 +205,13 @@ impl Core {
         PyList::new(string.py(), self.encoded(string, allowed, disallowed)?)
     }
 
-    fn encode_array(
+    fn encode_array<'py>(
         &self,
-        string: &Bound<'_, PyString>,
-        allowed: &Bound<'_, PyAny>,
-        disallowed: &Bound<'_, PyAny>,
-    ) -> PyResult<Buffer> {
-        Ok(Buffer::ids(self.encoded(string, allowed, disallowed)?))
+        string: &Bound<'py, PyString>,
+        allowed: &Bound<'py, PyAny>,
+        disallowed: &Bound<'py, PyAny>,
+    ) -> PyResult<Bound<'py, PyMemoryView>> {
+        Buffer::ids(self.encoded(string, allowed, disallowed)?).into_view(string.py())
     }
 
     fn count(
@@ -263,16 +263,16 @@ impl Core {
         PyList::new(py, lists.collect::<PyResult<Vec<_>>>()?)
     }
 
-    fn encode_batch_array(
+    fn encode_batch_array<'py>(
         &self,
-        py: Python<'_>,
-        texts: Vec<Bound<'_, PyString>>,
-        allowed: &Bound<'_, PyAny>,
-        disallowed: &Bound<'_, PyAny>,
-    ) -> PyResult<(Buffer, Buffer)> {
+        py: Python<'py>,
+        texts: Vec<Bound<'py, PyString>>,
+        allowed: &Bound<'py, PyAny>,
+        disallowed: &Bound<'py, PyAny>,
+    ) -> PyResult<(Bound<'py, PyMemoryView>, Bound<'py, PyMemoryView>)> {
         let batch = self.batch(py, &texts, allowed, disallowed)?;
         let offsets = batch.offsets.iter().map(|&offset| offset as i64).collect();
-        Ok((Buffer::ids(batch.ids), Buffer::offsets(offsets)))
+        Ok((Buffer::ids(batch.ids).into_view(py)?, Buffer::offsets(offsets).into_view(py)?))
     }
 
     /// `sources` to `target`; returns the fields of `FileEncoding` that the caller does not know.

@@ -5,11 +5,11 @@ use pyo3::buffer::PyBuffer;
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
-use pyo3::types::PyList;
+use pyo3::types::{PyList, PyMemoryView};
 
 use crate::errors::exception;
 
-/// Numbers that Python reads in place, as `numpy.frombuffer` does.
+/// Numbers that Python reads in place, through a memoryview.
 #[pyclass(module = "lm_tokenizer._rust")]
 pub struct Buffer(Numbers);
 
@@ -25,6 +25,10 @@ impl Buffer {
 
     pub fn offsets(offsets: Vec<i64>) -> Self {
         Self(Numbers::Offsets(offsets))
+    }
+
+    pub fn into_view(self, py: Python<'_>) -> PyResult<Bound<'_, PyMemoryView>> {
+        PyMemoryView::from(Bound::new(py, self)?.as_any())
     }
 }
 

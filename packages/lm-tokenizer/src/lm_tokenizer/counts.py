@@ -77,7 +77,9 @@ class PretokenCounts:
                 batch, held = [], 0
         self._core.add_texts(batch)
 
-    def add_files(self, files: Iterable[StrPath] | StrPath, *, progress: ProgressFunction | None = None) -> None:
+    def add_files(
+        self, files: Iterable[StrPath] | StrPath, *, progress: ProgressFunction | None = None
+    ) -> None:
         """Counts text files, each cut by itself, on all threads and a window at a time. Bytes that are no UTF-8 count too."""
         self._core.add_files(paths(files), as_progress(progress))
 
@@ -95,7 +97,9 @@ class PretokenCounts:
     def check_fits(self, pattern: str, special_tokens: Sequence[str]) -> None:
         """Raises unless these counts were cut by `pattern` and without any of `special_tokens` in them."""
         if pattern != self.pattern:
-            raise TokenizerError(f"these counts were cut by pattern {self.pattern!r}, not by {pattern!r}; name the same")
+            raise TokenizerError(
+                f"these counts were cut by pattern {self.pattern!r}, not by {pattern!r}; name the same"
+            )
         uncut = [token for token in special_tokens if token not in self.special_tokens]
         if uncut:
             raise TokenizerError(

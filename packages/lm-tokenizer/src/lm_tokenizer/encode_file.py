@@ -15,7 +15,14 @@ from lm_tokenizer.types import FileEncoding, ProgressFunction, StrPath
 if TYPE_CHECKING:
     from numpy.typing import DTypeLike
 
-_DTYPES = {"uint16": "uint16", "u16": "uint16", "<u2": "uint16", "uint32": "uint32", "u32": "uint32", "<u4": "uint32"}
+_DTYPES = {
+    "uint16": "uint16",
+    "u16": "uint16",
+    "<u2": "uint16",
+    "uint32": "uint32",
+    "u32": "uint32",
+    "<u4": "uint32",
+}
 
 
 def encode_file(
@@ -32,7 +39,9 @@ def encode_file(
     """See `Tokenizer.encode_file`."""
     name = dtype_name(dtype) if dtype is not None else ("uint16" if core.id_bound <= 1 << 16 else "uint32")
     if name == "uint16" and core.id_bound > 1 << 16:
-        raise TokenizerError(f"uint16 holds ids below 65536, but this vocabulary's go up to {core.id_bound - 1}; use uint32")
+        raise TokenizerError(
+            f"uint16 holds ids below 65536, but this vocabulary's go up to {core.id_bound - 1}; use uint32"
+        )
     if separator == "":
         raise TokenizerError("the separator is empty; leave it out to make each file one document")
     sources = paths(source)

@@ -15,16 +15,18 @@ Needs the `regex` package (`pip install lm-tokenizer[reference]`), since `re` ha
 
 from collections import Counter
 from collections.abc import Iterable, Mapping, Sequence
+from itertools import pairwise
 from typing import Literal
 
-import regex
+import regex  # type: ignore[import-untyped]
 
 TieBreak = Literal["huggingface", "ids", "greatest"]
 Pair = tuple[int, int]
 
 PATTERNS: dict[str, str] = {
-    # GPT-2, as published with the model.
+    # GPT-2, as published with the model; and after each digit is cut off alone (SmolLM).
     "gpt2": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+",
+    "gpt2-digits": r"'(?:[sdmt]|ll|ve|re)| ?\p{L}+|\p{N}| ?[^\s\p{L}\p{N}]+|\s+(?=\p{N})|\s+(?!\S)|\s+",
     # cl100k (GPT-4) as tiktoken writes it today: trailing white space is one pretoken.
     "cl100k": r"'(?i:[sdmt]|ll|ve|re)|[^\r\n\p{L}\p{N}]?\p{L}+|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n]*"
     r"|\s+\Z|\s*[\r\n]+|\s+(?!\S)|\s+",
@@ -54,7 +56,8 @@ def split_special(text: str, special_tokens: Iterable[str]) -> list[str]:
     longest_first = sorted(special_tokens, key=len, reverse=True)
     if not longest_first:
         return [text]
-    return regex.split("(" + "|".join(map(regex.escape, longest_first)) + ")", text)
+    parts: list[str] = regex.split("(" + "|".join(map(regex.escape, longest_first)) + ")", text)
+    return parts
 
 
 def merge(ids: Sequence[int], pair: Pair, new_id: int) -> list[int]:
@@ -80,7 +83,7 @@ def byte_order(byte: int) -> int:
     return printable.index(byte) if byte in printable else len(printable) + _unprintable.index(byte)
 
 
-_unprintable = [*range(0x00, 0x21), *range(0x7F, 0xA1), 0xAD]
+_unprintable = [*range(0x21), *range(0x7F, 0xA1), 0xAD]
 
 
 def best_pair(counts: Mapping[Pair, int], vocab: Mapping[int, bytes], tie_break: TieBreak) -> Pair:
@@ -128,7 +131,7 @@ def train(
     while len(vocab) + len(special_tokens) < vocab_size:
         counts: Counter[Pair] = Counter()
         for word, ids in spelled.items():
-            for pair in zip(ids, ids[1:], strict=False):
+            for pair in pairwise(ids):
                 counts[pair] += words[word]
         if not counts:
             break

@@ -37,7 +37,7 @@ class Tokenizer:
     is meant.
     """
 
-    __slots__ = ("_core", "_fingerprint")
+    __slots__ = ("_core",)
 
     def __init__(self, core: _rust.Core) -> None:
         """Not for callers: the class methods make tokenizers."""
@@ -87,9 +87,15 @@ class Tokenizer:
             strings. The result depends on nothing else: not on threads, nor on how the text is cut into files.
         progress: is called with a `Progress` now and then.
         """
-        given = [name for name, source in (("files", files), ("texts", texts), ("counts", counts)) if source is not None]
+        given = [
+            name
+            for name, source in (("files", files), ("texts", texts), ("counts", counts))
+            if source is not None
+        ]
         if len(given) != 1:
-            raise TokenizerError(f"train from one of files, texts or counts; got {' and '.join(given) or 'none of them'}")
+            raise TokenizerError(
+                f"train from one of files, texts or counts; got {' and '.join(given) or 'none of them'}"
+            )
         if counts is None:
             counts = PretokenCounts(pattern=pattern, special_tokens=special_tokens)
             if files is not None:
@@ -97,7 +103,9 @@ class Tokenizer:
             else:
                 counts.add_texts(texts or ())
         counts.check_fits(pattern, special_tokens)
-        core = _rust.Core.train(counts._core, vocab_size, list(special_tokens), tie_break, min_frequency, as_progress(progress))
+        core = _rust.Core.train(
+            counts._core, vocab_size, list(special_tokens), tie_break, min_frequency, as_progress(progress)
+        )
         return cls(core)
 
     @classmethod
@@ -228,7 +236,9 @@ class Tokenizer:
         So a prompt of trusted marks and untrusted text is one call:
         `tok.encode_parts([Special("<|user|>"), text, Special("<|end|>")])`.
         """
-        return self._core.encode_parts([(part.text, True) if isinstance(part, Special) else (part, False) for part in parts])
+        return self._core.encode_parts(
+            [(part.text, True) if isinstance(part, Special) else (part, False) for part in parts]
+        )
 
     def encode_iterable(
         self, texts: Iterable[str], *, allowed_special: AllOrSome = (), disallowed_special: AllOrSome = "all"
@@ -258,7 +268,9 @@ class Tokenizer:
         """The ids of a text as an array of uint32, made without a list between."""
         import numpy as np
 
-        return np.frombuffer(self._core.encode_array(text, allowed_special, disallowed_special), dtype=np.uint32)
+        return np.frombuffer(
+            self._core.encode_array(text, allowed_special, disallowed_special), dtype=np.uint32
+        )
 
     def encode_batch_array(
         self, texts: Iterable[str], *, allowed_special: AllOrSome = (), disallowed_special: AllOrSome = "all"
@@ -294,10 +306,19 @@ class Tokenizer:
         ends: a file for the place in the target where each document ends, in tokens, as little-endian u64.
         """
         return encode_file(
-            self._core, source, target, dtype=dtype, separator=separator, append=append, ends=ends, progress=progress
+            self._core,
+            source,
+            target,
+            dtype=dtype,
+            separator=separator,
+            append=append,
+            ends=ends,
+            progress=progress,
         )
 
-    def count(self, text: str, *, allowed_special: AllOrSome = (), disallowed_special: AllOrSome = "all") -> int:
+    def count(
+        self, text: str, *, allowed_special: AllOrSome = (), disallowed_special: AllOrSome = "all"
+    ) -> int:
         """How many ids a text has, without making a list of them."""
         return self._core.count(text, allowed_special, disallowed_special)
 
@@ -305,7 +326,7 @@ class Tokenizer:
         self, texts: Iterable[str], *, allowed_special: AllOrSome = (), disallowed_special: AllOrSome = "all"
     ) -> list[int]:
         """How many ids each text has."""
-        return self._core.count_batch(list(check_texts(texts)), allowed_special, disallowed_special)
+        return [self._core.count(text, allowed_special, disallowed_special) for text in check_texts(texts)]
 
     # --- ids to text ------------------------------------------------------------------------------------------
 

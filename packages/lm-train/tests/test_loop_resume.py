@@ -64,7 +64,9 @@ def home(tmp_path_factory):
 
 @pytest.fixture(autouse=True)
 def no_report(monkeypatch):
-    monkeypatch.setattr("lm_train.run.write_report", lambda run: run.report)  # drawing takes longer than training here
+    monkeypatch.setattr(
+        "lm_train.run.write_report", lambda run: run.report
+    )  # drawing takes longer than training here
 
 
 @pytest.mark.parametrize("step", range(1, STEPS + 1))
@@ -83,7 +85,9 @@ def test_a_run_stopped_after_every_step_is_the_unbroken_one(home):
     result = train(tiny_config(home, name="patient"), display=watch, stop=watch.stop)
     for step in range(2, STEPS + 1):
         watch = StopAt(step)
-        result = resume(result.folder, read_config([str(result.folder / "config.toml")]), display=watch, stop=watch.stop)
+        result = resume(
+            result.folder, read_config([str(result.folder / "config.toml")]), display=watch, stop=watch.stop
+        )
     assert resume(result.folder, read_config([str(result.folder / "config.toml")])).status == "done"
     assert_same(home / "runs" / "tiny", result.folder)
 
@@ -117,12 +121,17 @@ def test_a_resumed_run_has_the_plan_of_its_time_budget(home):
     newest.rename(newest.with_name("elsewhere"))  # as if the run had been killed during its decay
     again = resume(whole.folder, read_config([str(whole.folder / "config.toml")]))
     assert again.step == total
-    losses = [[(row["step"], row["loss"]) for row in found if "loss" in row] for found in (before, rows(whole.folder / "metrics.jsonl"))]
+    losses = [
+        [(row["step"], row["loss"]) for row in found if "loss" in row]
+        for found in (before, rows(whole.folder / "metrics.jsonl"))
+    ]
     assert losses[0] == losses[1]
 
 
 def test_a_run_that_is_done_says_how_to_train_it_further(home):
-    with pytest.raises(RunError, match=r"tiny is done; give it a larger budget to train it further, for example --steps 24"):
+    with pytest.raises(
+        RunError, match=r"tiny is done; give it a larger budget to train it further, for example --steps 24"
+    ):
         resume(home / "runs" / "tiny", tiny_config(home))
 
 
@@ -131,7 +140,9 @@ def test_a_finished_run_can_be_trained_further(home):
     first = train(config)
     second = resume(first.folder, replace(config, steps=2 * STEPS))
     assert (second.status, second.step) == ("done", 2 * STEPS)
-    assert [row["step"] for row in rows(first.folder / "metrics.jsonl") if "loss" in row] == list(range(1, 2 * STEPS + 1))
+    assert [row["step"] for row in rows(first.folder / "metrics.jsonl") if "loss" in row] == list(
+        range(1, 2 * STEPS + 1)
+    )
 
 
 @pytest.mark.parametrize(
@@ -165,7 +176,15 @@ def test_no_pickle_is_written_or_read(home, monkeypatch):
 
 def start(config: TrainConfig, folder: Path) -> subprocess.Popen[str]:
     (folder / "run.toml").write_text(to_toml(config))
-    command = [sys.executable, "-m", "lm_train", "--config", str(folder / "run.toml"), "--name", str(config.name)]
+    command = [
+        sys.executable,
+        "-m",
+        "lm_train",
+        "--config",
+        str(folder / "run.toml"),
+        "--name",
+        str(config.name),
+    ]
     return subprocess.Popen(command, stdout=subprocess.PIPE, stderr=subprocess.PIPE, text=True)
 
 
@@ -185,7 +204,11 @@ def rows_so_far(path: Path) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_that_is_killed_or_interrupted_goes_on_exactly(home, number):
-    settings = {"steps": 150, "checkpoint": CheckpointConfig(every=50), "evaluate": EvaluateConfig(every=70, windows=2)}
+    settings = {
+        "steps": 150,
+        "checkpoint": CheckpointConfig(every=50),
+        "evaluate": EvaluateConfig(every=70, windows=2),
+    }
     config = tiny_config(home, name=f"signal-{number}", **settings)
     child = start(config, home)
     run = home / "runs" / str(config.name)

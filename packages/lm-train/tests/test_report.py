@@ -21,11 +21,23 @@ def finished_run(out, name="run", *, steps=50, **settings):
     metrics = []
     for step in range(1, steps + 1):
         row = {"step": step, "tokens": 100 * step, "seconds": 0.1 * step}
-        metrics.append({**row, "loss": 8.0 / step**0.2, "grad_norm": 1.0, "lr": 0.004, "tokens_per_second": 1000.0})
+        metrics.append(
+            {**row, "loss": 8.0 / step**0.2, "grad_norm": 1.0, "lr": 0.004, "tokens_per_second": 1000.0}
+        )
         if step % 10 == 0:
-            metrics.append({**row, "valid_loss": 8.1 / step**0.2, "valid_bits_per_byte": 4.0 / step**0.2, "valid_tokens": 640})
+            metrics.append(
+                {
+                    **row,
+                    "valid_loss": 8.1 / step**0.2,
+                    "valid_bits_per_byte": 4.0 / step**0.2,
+                    "valid_tokens": 640,
+                }
+            )
     run.metrics.write_text("".join(json.dumps(row) + "\n" for row in metrics))
-    samples = [{"step": step, "tokens": 100 * step, "prompt": "def", "text": f" {SAMPLE}"} for step in range(2, steps + 1, 2)]
+    samples = [
+        {"step": step, "tokens": 100 * step, "prompt": "def", "text": f" {SAMPLE}"}
+        for step in range(2, steps + 1, 2)
+    ]
     run.samples.write_text("".join(json.dumps(row) + "\n" for row in samples))
     run.update(
         status="done",
@@ -58,7 +70,12 @@ def test_a_report_needs_no_network_and_no_script(tmp_path):
     html = write_report(finished_run(tmp_path)).read_text()
     tags = Tags(html).found
     assert {"script", "link", "img", "iframe"}.isdisjoint(tag for tag, _ in tags)
-    assert not [value for _, attrs in tags for key, value in attrs.items() if key in ("src", "href") and not value.startswith("#")]
+    assert not [
+        value
+        for _, attrs in tags
+        for key, value in attrs.items()
+        if key in ("src", "href") and not value.startswith("#")
+    ]
     assert "url(http" not in html
     assert sum(tag == "svg" for tag, _ in tags) == 5
 
@@ -71,7 +88,13 @@ def test_what_a_model_writes_is_text_not_markup(tmp_path):
 
 def test_a_report_tells_the_figures_settings_data_and_how_to_repeat(tmp_path):
     html = write_report(finished_run(tmp_path, seed=7)).read_text()
-    for part in (">done<", "5,000 tokens from 20,000 bytes", "1,234", "<td>seed</td>", f"lm-train --config {tmp_path}/run/config.toml"):
+    for part in (
+        ">done<",
+        "5,000 tokens from 20,000 bytes",
+        "1,234",
+        "<td>seed</td>",
+        f"lm-train --config {tmp_path}/run/config.toml",
+    ):
         assert part in html, part
     assert re.search(r"<b>1\.829</b><span>bits per byte, held out", html)
 

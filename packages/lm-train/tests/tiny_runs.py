@@ -17,7 +17,29 @@ from lm_train.config import (
     TrainConfig,
 )
 
-WORDS = ["the", "a", "small", "old", "green", "cat", "dog", "bird", "house", "tree", "saw", "found", "made", "took", "gave", "ran", "and", "then", "while", "under", "over"]
+WORDS = [
+    "the",
+    "a",
+    "small",
+    "old",
+    "green",
+    "cat",
+    "dog",
+    "bird",
+    "house",
+    "tree",
+    "saw",
+    "found",
+    "made",
+    "took",
+    "gave",
+    "ran",
+    "and",
+    "then",
+    "while",
+    "under",
+    "over",
+]
 
 
 def tiny_text(characters: int = 20_000, seed: int = 0) -> str:

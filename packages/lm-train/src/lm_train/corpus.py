@@ -33,16 +33,14 @@ def open_corpus(config: TrainConfig, display: Display) -> tuple[TokenDataset, To
         if given is not None:
             dataset.check_tokenizer(Tokenizer.load(given))
         return dataset, tokenizer
-    tokenizer, end_of_text = None, END_OF_TEXT
-    if given is not None:
-        tokenizer = Tokenizer.load(given)
-        end_of_text = END_OF_TEXT if END_OF_TEXT in tokenizer.special_tokens else None
+    chosen = Tokenizer.load(given) if given is not None else None
+    separates = chosen is None or END_OF_TEXT in chosen.special_tokens
     dataset = prepare(
         config.data,
-        Path(config.datasets) / _name(config, tokenizer),
-        tokenizer=tokenizer or (CHARACTERS if config.tokenizer == CHARACTERS else None),
+        Path(config.datasets) / _name(config, chosen),
+        tokenizer=chosen or (CHARACTERS if config.tokenizer == CHARACTERS else None),
         vocab_size=config.vocab_size,
-        end_of_text=end_of_text,
+        end_of_text=END_OF_TEXT if separates else None,
         progress=display.preparing,
     )
     return dataset, dataset.load_tokenizer()

@@ -33,7 +33,8 @@ class Device:
 
     def __str__(self) -> str:
         name = torch.cuda.get_device_name() if self.kind == "cuda" else self.kind
-        threads = f", {self.threads} threads" if self.kind == "cpu" else ""
+        plural = "" if self.threads == 1 else "s"
+        threads = f", {self.threads} thread{plural}" if self.kind == "cpu" else ""
         return f"{name}, {str(self.dtype).removeprefix('torch.')}{threads} ({self.why})"
 
 

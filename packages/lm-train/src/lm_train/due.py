@@ -26,7 +26,7 @@ class Due:
         self._last = clock()
 
     def __call__(self, step: int, progress: float) -> bool:
-        if self._every is not None and step % self._every == 0:
+        if self._every is not None and step > 0 and step % self._every == 0:
             return True
         if self._every is None and int(progress * self._times + 1e-9) > self._reached:
             self._reached = int(progress * self._times + 1e-9)

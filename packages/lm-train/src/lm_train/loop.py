@@ -26,6 +26,7 @@ from lm_train.signals import Stop
 from lm_train.step import StepResult, train_step
 
 _SMOOTHING = 0.95  # share of the old mean in the smoothed loss
+_ASIDE_SHARE = 0.1  # of the training time, for evaluations and samples on the way
 
 
 class Loop:
@@ -40,6 +41,7 @@ class Loop:
         self.windows = session.windows(c.evaluate.windows)
         self.held_out: Evaluation | None = None
         self.samples: tuple[tuple[str, str], ...] = ()
+        self.aside = 0.0  # seconds in evaluations and samples
 
     def learn(self) -> None:
         """Step until the budget is spent or a stop is asked for."""
@@ -53,18 +55,27 @@ class Loop:
             self._between_steps()
 
     def _between_steps(self) -> None:
-        """The evaluation, sample and checkpoint that are due; those that a stop leaves undone stay due."""
-        s, state = self.s, self.s.state
-        if state.evaluation_due and self.evaluate(self.windows):
+        """The evaluation, sample and checkpoint that are due; what is not done now (a stop; too dear so far) stays due."""
+        s, state, started = self.s, self.s.state, time.perf_counter()
+        if state.evaluation_due and self._affordable(s.config.evaluate.every) and self.evaluate(self.windows):
             state.evaluation_due = False
-        if state.sample_due and self.write_samples(s.prompts[:1]):
+        if (
+            state.sample_due
+            and self._affordable(s.config.samples.every)
+            and self.write_samples(s.prompts[:1])
+        ):
             state.sample_due = False
+        self.aside += time.perf_counter() - started
         if not self.stop.requested and self.checkpoint_due(state.step, s.progress):
             self.save()
 
+    def _affordable(self, every: int | None) -> bool:
+        """Whether to do it now: always where its steps were chosen, else while all of it takes a tenth of the training time."""
+        return every is not None or self.aside <= _ASIDE_SHARE * self.s.state.seconds
+
     def finish(self) -> None:
         """The closing evaluation and samples; nothing where a stop was asked for."""
-        self.evaluate(self.s.windows(self.s.config.evaluate.final_windows))
+        self.evaluate(self.s.windows(self.s.closing_windows))
         self.write_samples(self.s.prompts)
 
     def _at_the_end(self) -> bool:
@@ -127,10 +138,14 @@ class Loop:
         """Score held-out text and log it; False where a stop was asked for before it was done."""
         if windows is None:
             return True
-        found = evaluate(self.s.model, windows, self.s.device, stopped=lambda: self.stop.requested is not None)
+        found = evaluate(
+            self.s.model, windows, self.s.device, stopped=lambda: self.stop.requested is not None
+        )
         if found is not None:
             self.held_out = found
-            self.s.log(valid_loss=found.loss, valid_bits_per_byte=found.bits_per_byte, valid_tokens=found.tokens)
+            self.s.log(
+                valid_loss=found.loss, valid_bits_per_byte=found.bits_per_byte, valid_tokens=found.tokens
+            )
         return found is not None
 
     def write_samples(self, prompts: tuple[str, ...]) -> bool:

@@ -14,6 +14,7 @@ from dataclasses import asdict, dataclass, field, replace
 from pathlib import Path
 from typing import Any
 
+import torch
 from lm_core import ModelConfig, Transformer, load_model
 from lm_core.counts import parameter_count
 from lm_tokenizer import Tokenizer
@@ -69,6 +70,17 @@ class Session:
             return None
         c = self.config
         return ValidationWindows(self.dataset, context=c.model.context, batch=c.batch, windows=count)
+
+    @property
+    def closing_windows(self) -> int:
+        """Windows of the closing evaluation: fewer than configured where they would take more than a tenth of a time budget."""
+        evaluate = self.config.evaluate
+        if self.budget.seconds is None or not self.recent:
+            return evaluate.final_windows
+        window_seconds = self.step_seconds / self.config.batch / 3  # no backward pass
+        return max(
+            evaluate.windows, min(evaluate.final_windows, int(self.budget.seconds / 10 / window_seconds))
+        )
 
     @property
     def step_seconds(self) -> float:
@@ -156,6 +168,9 @@ def begin(config: TrainConfig, run: RunFolder, dataset: TokenDataset, tokenizer:
     """A new run at step 0: weights from the seed, the folder's first files written."""
     device = choose_device(config.device, config.dtype, config.threads)
     config = resolved(config, device)
+    torch.manual_seed(
+        config.seed
+    )  # nothing draws from it today; a checkpoint holds its state, which is then the same each time
     model = Transformer(model_config(config.model, dataset.vocab_size), seed=config.seed).to(device.kind)
     model.train()
     session = Session(config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim))
@@ -175,6 +190,7 @@ def begin(config: TrainConfig, run: RunFolder, dataset: TokenDataset, tokenizer:
 def reopen(run: RunFolder, config: TrainConfig, dataset: TokenDataset, say: Callable[[str], None]) -> Session:
     """The run continued from its newest whole checkpoint. `config` may differ from the run's where `check_changes` allows it."""
     old = read_config([str(run.config)])
+    config = replace(config, dtype=old.dtype) if config.dtype == "auto" else config
     check_changes(old, config, run.path)
     checkpoint = newest_verified(run.checkpoints, say)
     facts = _facts(checkpoint)
@@ -193,8 +209,10 @@ def reopen(run: RunFolder, config: TrainConfig, dataset: TokenDataset, say: Call
     session.state = read_state(checkpoint, session.optimizers)
     if Budget.of(old) != session.budget:
         session.state.total_steps = None
-    elif run.status() == "done":
-        raise RunError(f"{run.path} is done; give it a larger budget to train it further, for example --steps {2 * session.state.step}")
+    elif run.facts().get("status") == "done" and session.state.step == session.state.total_steps:
+        raise RunError(
+            f"{run.path} is done; give it a larger budget to train it further, for example --steps {2 * session.state.step}"
+        )
     dropped = drop_after(run.metrics, session.state.step) + drop_after(run.samples, session.state.step)
     run.config.write_text(to_toml(config), encoding="utf-8")
     run.update(status="running", versions=versions(), machine=machine_card(device))

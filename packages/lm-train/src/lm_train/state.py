@@ -47,8 +47,9 @@ class RunState:
 
 def write_state(folder: Path, state: RunState, optimizers: Optimizers, *, seed: int) -> None:
     """Write `folder/state/`. The caller seals the folder around it."""
-    import torch.distributed.checkpoint as dcp
     from torch.distributed.checkpoint.api import CheckpointException
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
+    from torch.distributed.checkpoint.state_dict_saver import save
 
     target = folder / "state"
     target.mkdir()
@@ -57,9 +58,9 @@ def write_state(folder: Path, state: RunState, optimizers: Optimizers, *, seed: 
     try:
         with warnings.catch_warnings():
             warnings.filterwarnings("ignore", _ALONE, UserWarning)
-            dcp.save(
+            save(
                 tensors,
-                storage_writer=dcp.HuggingFaceStorageWriter(str(target), save_distributed=True),
+                storage_writer=HuggingFaceStorageWriter(str(target), save_distributed=True),
                 no_dist=True,
             )
     except CheckpointException as error:  # a BaseException that hides what went wrong, by rank
@@ -76,16 +77,22 @@ def write_state(folder: Path, state: RunState, optimizers: Optimizers, *, seed: 
 
 def read_state(folder: Path, optimizers: Optimizers) -> RunState:
     """Put back what `write_state` wrote. Raises CheckpointError where it does not fit the optimizers."""
-    import torch.distributed.checkpoint as dcp
+    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageReader
+    from torch.distributed.checkpoint.metadata import TensorStorageMetadata
+    from torch.distributed.checkpoint.state_dict_loader import load
 
     source = folder / "state"
     record = read_record(folder)
     with warnings.catch_warnings():
         warnings.filterwarnings("ignore", _ALONE, UserWarning)
-        reader = dcp.HuggingFaceStorageReader(str(source))
+        reader = HuggingFaceStorageReader(str(source))
         kinds = reader.read_metadata().state_dict_metadata
-        tensors = {name: torch.empty(kind.size, dtype=kind.properties.dtype) for name, kind in kinds.items()}
-        dcp.load(tensors, storage_reader=dcp.HuggingFaceStorageReader(str(source)), no_dist=True)
+        tensors = {
+            name: torch.empty(kind.size, dtype=kind.properties.dtype)
+            for name, kind in kinds.items()
+            if isinstance(kind, TensorStorageMetadata)  # safetensors holds nothing else
+        }
+        load(tensors, storage_reader=HuggingFaceStorageReader(str(source)), no_dist=True)
     _restore_random_state(tensors, source)
     _restore_optimizers(optimizers, tensors, record["optimizer"], source)
     return RunState(**{field.name: record[field.name] for field in fields(RunState)})
@@ -108,7 +115,9 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def _optimizer_state(optimizers: Optimizers) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    names = {parameter: name for name, parameter in optimizers.model.named_parameters()}
+    names: dict[torch.Tensor, str] = {
+        parameter: name for name, parameter in optimizers.model.named_parameters()
+    }
     tensors, numbers = {}, {}
     for part in optimizers.parts:
         for parameter, state in part.optimizer.state.items():

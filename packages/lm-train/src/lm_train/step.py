@@ -36,7 +36,7 @@ def train_step(
     with autocast or contextlib.nullcontext():
         logits = model(inputs)
     loss = cross_entropy(logits, targets)
-    loss.backward()
+    loss.backward()  # type: ignore[no-untyped-call]
     norm = clip_grad_norm(model.parameters(), clip if clip > 0 else math.inf)
     result = StepResult(loss.item(), norm.item(), True)
     if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):

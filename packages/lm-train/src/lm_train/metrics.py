@@ -5,6 +5,7 @@ A row is one flat JSON object; docs/run-folder.md lists the keys and their units
 
 from __future__ import annotations
 
+import importlib.util
 import json
 import os
 import sys
@@ -68,10 +69,8 @@ class Wandb:
     """Rows to Weights & Biases: online with a key, offline (said in one line) where there is no key and nobody to ask."""
 
     def __init__(self, folder: Path, name: str, settings: dict[str, Any]) -> None:
-        try:
-            import wandb
-        except ImportError:
-            raise ConfigError("--log wandb: wandb is not installed; pip install 'lm-train[wandb]'") from None
+        import wandb
+
         self.note: str | None = None
         mode = os.environ.get("WANDB_MODE")
         if mode is None and not _wandb_key() and not sys.stdin.isatty():
@@ -95,6 +94,12 @@ class Wandb:
 
     def close(self) -> None:
         self._run.finish()
+
+
+def require_wandb() -> None:
+    """Raises ConfigError where wandb is not installed."""
+    if importlib.util.find_spec("wandb") is None:
+        raise ConfigError("--log wandb: wandb is not installed; pip install 'lm-train[wandb]'")
 
 
 def _wandb_key() -> bool:

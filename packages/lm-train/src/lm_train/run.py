@@ -5,6 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lm_train.batches import Batches
 from lm_train.config import TrainConfig
 from lm_train.corpus import open_corpus, reopen_corpus, stem
 from lm_train.display import Display, Silent
@@ -13,7 +14,7 @@ from lm_train.loop import Loop
 from lm_train.plan import describe
 from lm_train.report import write_report
 from lm_train.run_folder import RunFolder
-from lm_train.session import Session, begin, reopen
+from lm_train.session import Session, begin, check, reopen
 from lm_train.signals import Stop
 
 
@@ -37,7 +38,11 @@ class RunResult:
 def train(config: TrainConfig, *, display: Display | None = None, stop: Stop | None = None) -> RunResult:
     """Train a model in a new run folder. Raises LmTrainError, LmCoreError or TokenizerError, each with one plain message."""
     display, stop = display or Silent(), stop or Stop()
+    check(config)
     dataset, tokenizer = open_corpus(config, display)
+    Batches(
+        dataset, context=config.model.context, batch=config.batch, seed=config.seed
+    )  # too little text: told before there is a folder
     run = RunFolder.create(Path(config.out), config.name, stem(config.data))
     with locked(run.path), stop.deferred():
         return _run(begin(config, run, dataset, tokenizer), display, stop)

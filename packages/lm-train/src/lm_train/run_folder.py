@@ -110,6 +110,12 @@ class RunFolder:
                 file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n")
 
 
+def check_free(out: Path, name: str | None) -> None:
+    """Raises RunError where a run of that name cannot be made."""
+    if name is not None and (out / name).exists():
+        raise RunError(_why_taken(out / name))
+
+
 def newest_run(out: Path, *, stopped: bool = False) -> RunFolder | None:
     """The run under `out` that was written last; with `stopped` only one that has a checkpoint to continue from."""
     found = []

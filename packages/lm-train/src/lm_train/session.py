@@ -29,11 +29,11 @@ from lm_train.device import Device, choose_device, machine_card
 from lm_train.display import Display, Status
 from lm_train.errors import DatasetError
 from lm_train.evaluate import Evaluation
-from lm_train.metrics import JsonLines, Logger, Loggers, Wandb, drop_after
+from lm_train.metrics import JsonLines, Logger, Loggers, Wandb, drop_after, require_wandb
 from lm_train.optimizers import Optimizers
 from lm_train.resuming import check_changes
 from lm_train.run_errors import CheckpointError, RunError
-from lm_train.run_folder import RunFolder
+from lm_train.run_folder import RunFolder, check_free
 from lm_train.samples import prompts_for
 from lm_train.state import RunState, read_state
 
@@ -159,9 +159,23 @@ def resolved(config: TrainConfig, device: Device) -> TrainConfig:
     """The config with what was left open filled in, as `config.toml` keeps it: without a name, so that it can be run again."""
     minutes = config.budget_minutes
     dtype = str(device.dtype).removeprefix("torch.")
-    return replace(
-        config, name=None, minutes=minutes, device=device.kind, dtype=dtype, threads=device.threads
-    )  # type: ignore[arg-type]
+    choice = {
+        "name": None,
+        "minutes": minutes,
+        "device": device.kind,
+        "dtype": dtype,
+        "threads": device.threads,
+    }
+    return replace(config, **choice)  # type: ignore[arg-type]  # a Device's names are the setting's
+
+
+def check(config: TrainConfig) -> None:
+    """What can be known to be wrong before the data is prepared, which may take long. Raises ConfigError, lm_core's too, and RunError."""
+    choose_device(config.device, config.dtype, config.threads)
+    model_config(config.model, config.vocab_size)
+    check_free(Path(config.out), config.name)
+    if "wandb" in config.log:
+        require_wandb()
 
 
 def begin(config: TrainConfig, run: RunFolder, dataset: TokenDataset, tokenizer: Tokenizer) -> Session:

@@ -99,7 +99,8 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Float[Tensor, "... d_model"]) -> Float[Tensor, "... vocab_size"]:
         """The head alone: one number for each id of the vocabulary."""
-        return hidden @ (self.embedding.weight if self.head is None else self.head.weight).T
+        y: Tensor = hidden @ self.embedding.weight.T if self.head is None else self.head(hidden)
+        return y
 
     def _check(self, ids: Tensor, start: int, cache: KVCache | None) -> None:
         if ids.dim() != 2 or ids.shape[1] == 0:

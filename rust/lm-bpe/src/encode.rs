@@ -3,7 +3,7 @@
 use std::borrow::Cow;
 use std::sync::Arc;
 
-use unicode_normalization::{UnicodeNormalization, is_nfc};
+use unicode_normalization_alignments::{UnicodeNormalization, is_nfc};
 
 use crate::cache::{Cache, LONGEST, key};
 use crate::error::Error;
@@ -135,14 +135,15 @@ impl Encoder {
     }
 }
 
-/// NFC of the valid UTF-8 in `text`; bytes that are not stay as they are.
+/// NFC of the valid UTF-8 in `text`; bytes that are not stay as they are. The tables are those that Hugging Face's
+/// `tokenizers` uses (Unicode 9.0), so that ids are equal on marks that are younger, too.
 fn nfc(text: &[u8]) -> Cow<'_, [u8]> {
     if text.is_ascii() || std::str::from_utf8(text).is_ok_and(is_nfc) {
         return Cow::Borrowed(text);
     }
     let mut normalized = Vec::with_capacity(text.len());
     for chunk in text.utf8_chunks() {
-        normalized.extend(chunk.valid().nfc().collect::<String>().into_bytes());
+        normalized.extend(chunk.valid().nfc().map(|(character, _)| character).collect::<String>().into_bytes());
         normalized.extend_from_slice(chunk.invalid());
     }
     Cow::Owned(normalized)

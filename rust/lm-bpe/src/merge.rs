@@ -16,15 +16,24 @@ const SCAN: usize = 48;
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     ids: Vec<u32>,
-    /// The rank of the pair that begins here, and what it becomes.
     pairs: Vec<(u32, u32)>,
-    next: Vec<u32>,
-    previous: Vec<u32>,
-    /// For each rank at hand the places whose pair has it.
+    list: Vec<Node>,
+    /// For each rank at hand, the places whose pair has it.
     places: Vec<Vec<u32>>,
     places_of_rank: Vec<u32>,
     ranks: BinaryHeap<Reverse<u32>>,
     heap: BinaryHeap<Reverse<(u32, u32)>>,
+}
+
+/// An id in a linked list, all that a merge needs of it side by side: long pretokens are visited out of order.
+#[derive(Debug, Clone, Copy)]
+struct Node {
+    id: u32,
+    /// The rank of the pair that begins here, and what it becomes.
+    rank: u32,
+    merged: u32,
+    next: u32,
+    previous: u32,
 }
 
 const NONE: u32 = u32::MAX;
@@ -44,11 +53,17 @@ pub(crate) fn merge(table: &MergeTable, bytes: impl Iterator<Item = u32>, scratc
     } else {
         by_heap(table, scratch);
     }
+    out.extend(linked_ids(&scratch.list));
+}
+
+/// The ids of a linked list, which always begins with node 0.
+fn linked_ids(list: &[Node]) -> impl Iterator<Item = u32> {
     let mut at = 0;
-    while at != NONE {
-        out.push(scratch.ids[at as usize]);
-        at = scratch.next[at as usize];
-    }
+    std::iter::from_fn(move || {
+        let node = list.get(at as usize)?; // NONE is past every end
+        at = node.next;
+        Some(node.id)
+    })
 }
 
 fn by_scan(table: &MergeTable, scratch: &mut Scratch) {
@@ -70,39 +85,36 @@ fn by_scan(table: &MergeTable, scratch: &mut Scratch) {
     }
 }
 
-/// Links the ids and looks up every pair. Places are 32-bit: a pretoken of 4 GiB is cut by no pattern, only met.
+/// Links the ids and looks up every pair. Places are 32-bit: no pretoken of 4 GiB fits in memory with its list.
 fn link(table: &MergeTable, scratch: &mut Scratch) {
-    let Scratch { ids, pairs, next, previous, .. } = scratch;
-    let length = ids.len() as u32;
-    pairs.clear();
-    pairs.extend(ids.windows(2).map(|pair| table.get(pair[0], pair[1])));
-    pairs.push((NO_RANK, 0));
-    next.clear();
-    next.extend((1..length).chain([NONE]));
-    previous.clear();
-    previous.extend([NONE].into_iter().chain(0..length - 1));
+    let Scratch { ids, list, .. } = scratch;
+    let node = |at: usize| {
+        let pair = ids.get(at + 1).map_or((NO_RANK, 0), |&next| table.get(ids[at], next));
+        let next = if at + 1 < ids.len() { at as u32 + 1 } else { NONE };
+        Node { id: ids[at], rank: pair.0, merged: pair.1, next, previous: (at as u32).wrapping_sub(1) }
+    };
+    list.clear();
+    list.extend((0..ids.len()).map(node));
 }
 
-/// Merges the pair at `at`; calls `found(place, rank)` for the pairs this makes.
+/// Merges the pair at `at`; calls `found(scratch, place, rank)` for the pairs this makes.
 fn merge_at(table: &MergeTable, scratch: &mut Scratch, at: u32, mut found: impl FnMut(&mut Scratch, u32, u32)) {
-    let gone = scratch.next[at as usize];
-    let after = scratch.next[gone as usize];
-    let merged = scratch.pairs[at as usize].1;
-    scratch.ids[at as usize] = merged;
-    scratch.next[at as usize] = after;
-    scratch.pairs[gone as usize].0 = NO_RANK;
-    scratch.pairs[at as usize].0 = NO_RANK;
+    let list = &mut scratch.list;
+    let Node { next: gone, merged, previous: before, .. } = list[at as usize];
+    let after = list[gone as usize].next;
+    list[gone as usize].rank = NO_RANK;
+    let mut pair = (NO_RANK, 0);
     if after != NONE {
-        scratch.previous[after as usize] = at;
-        let pair = table.get(merged, scratch.ids[after as usize]);
-        scratch.pairs[at as usize] = pair;
-        found(scratch, at, pair.0);
+        list[after as usize].previous = at;
+        pair = table.get(merged, list[after as usize].id);
     }
-    let before = scratch.previous[at as usize];
+    list[at as usize] = Node { id: merged, rank: pair.0, merged: pair.1, next: after, previous: before };
+    found(scratch, at, pair.0);
     if before != NONE {
-        let pair = table.get(scratch.ids[before as usize], merged);
-        scratch.pairs[before as usize] = pair;
-        found(scratch, before, pair.0);
+        let node = &mut scratch.list[before as usize];
+        (node.rank, node.merged) = table.get(node.id, merged);
+        let rank = node.rank;
+        found(scratch, before, rank);
     }
 }
 
@@ -110,8 +122,8 @@ fn merge_at(table: &MergeTable, scratch: &mut Scratch, at: u32, mut found: impl 
 /// rank are known when its turn comes, and what it makes comes later.
 fn by_rank(table: &MergeTable, scratch: &mut Scratch) {
     scratch.places_of_rank.resize(table.len(), NONE);
-    for at in 0..scratch.pairs.len() {
-        note(scratch, at as u32, scratch.pairs[at].0);
+    for at in 0..scratch.list.len() {
+        note(scratch, at as u32, scratch.list[at].rank);
     }
     while let Some(Reverse(rank)) = scratch.ranks.pop() {
         let list = std::mem::replace(&mut scratch.places_of_rank[rank as usize], NONE) as usize;
@@ -120,7 +132,7 @@ fn by_rank(table: &MergeTable, scratch: &mut Scratch) {
             places.sort_unstable();
         }
         for &at in &places {
-            if scratch.pairs[at as usize].0 == rank {
+            if scratch.list[at as usize].rank == rank {
                 merge_at(table, scratch, at, note);
             }
         }
@@ -148,11 +160,11 @@ fn by_heap(table: &MergeTable, scratch: &mut Scratch) {
             scratch.heap.push(Reverse((rank, at)));
         }
     };
-    for at in 0..scratch.pairs.len() {
-        push(scratch, at as u32, scratch.pairs[at].0);
+    for at in 0..scratch.list.len() {
+        push(scratch, at as u32, scratch.list[at].rank);
     }
     while let Some(Reverse((rank, at))) = scratch.heap.pop() {
-        if scratch.pairs[at as usize].0 == rank {
+        if scratch.list[at as usize].rank == rank {
             merge_at(table, scratch, at, push);
         }
     }
@@ -224,12 +236,7 @@ mod tests {
                     scratch.ids.clone_from(&ids);
                     link(&table, &mut scratch);
                     way(&table, &mut scratch);
-                    let mut got = Vec::new();
-                    let mut at = 0;
-                    while at != NONE {
-                        got.push(scratch.ids[at as usize]);
-                        at = scratch.next[at as usize];
-                    }
+                    let got: Vec<u32> = linked_ids(&scratch.list).collect();
                     assert_eq!(got, wanted);
                 }
             }

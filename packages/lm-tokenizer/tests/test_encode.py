@@ -1,5 +1,6 @@
 """Ids are exact: they equal those of the reference, of `tokenizers` and of tiktoken on every text tried."""
 
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -84,19 +85,19 @@ def test_every_encoding_function_gives_the_same_ids(tokenizer: Tokenizer):
     assert [tokenizer.encode(text, **everything) for text in SHORTER] == lists
     assert [tokenizer.encode_array(text, **everything).tolist() for text in SHORTER] == lists
     assert tokenizer.encode_batch(SHORTER, **everything) == lists
-    assert list(tokenizer.encode_iterable(iter(SHORTER), **everything)) == sum(lists, [])
+    assert list(tokenizer.encode_iterable(iter(SHORTER), **everything)) == [id for ids in lists for id in ids]
     assert [tokenizer.count(text, **everything) for text in SHORTER] == [len(ids) for ids in lists]
     assert tokenizer.count_batch(SHORTER, **everything) == [len(ids) for ids in lists]
     ids, offsets = tokenizer.encode_batch_array(SHORTER, **everything)
     assert ids.dtype == "uint32"
-    assert [ids[a:b].tolist() for a, b in zip(offsets[:-1], offsets[1:], strict=True)] == lists
+    assert [ids[a:b].tolist() for a, b in pairwise(offsets)] == lists
 
 
 def test_a_long_text_has_the_ids_of_its_lines_together():
     # Long texts are cut and shared among threads; every line here ends where a pretoken ends.
     tokenizer = trained("gpt2")
     lines = [f"{index} {word}\n" for index, word in enumerate(sample_texts.ALL_KINDS.split() * 400)]
-    expected = [id for line in lines for id in tokenizer.encode_ordinary(line.rstrip("\n")) + [10]]
+    expected = [id for line in lines for id in [*tokenizer.encode_ordinary(line.rstrip("\n")), 10]]
     text = "".join(lines)
     assert len(text) > 1 << 20
     assert tokenizer.encode_ordinary(text) == expected

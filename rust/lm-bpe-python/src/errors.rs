@@ -28,7 +28,10 @@ pub fn to_python(py: Python<'_>, error: &Error) -> PyErr {
         | Error::TooMuchText { .. } => "TokenizerError",
         _ => "VocabularyError",
     };
-    exception(py, class, &error.to_string())
+    let message = error.to_string();
+    // Rust ends the system's own words with " (os error 2)".
+    let plain = message.split(" (os error ").next().unwrap_or(&message);
+    exception(py, class, if matches!(error, Error::Io { .. }) { plain } else { &message })
 }
 
 /// The text of a Python string, or an error that names the lone surrogate in it.

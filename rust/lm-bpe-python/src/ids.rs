@@ -1,7 +1,7 @@
 //! Ids across the border: arrays out without a copy, any sequence of integers in.
 use std::ffi::{c_int, c_void};
 
-use pyo3::buffer::PyBuffer;
+use pyo3::buffer::{Element, PyBuffer};
 use pyo3::exceptions::PyBufferError;
 use pyo3::ffi;
 use pyo3::prelude::*;
@@ -56,13 +56,19 @@ pub fn from_python(source: &Bound<'_, PyAny>, bound: u32) -> PyResult<Vec<u32>> 
     if let Ok(list) = source.cast::<PyList>() {
         return list.iter().enumerate().map(|(position, item)| id(&item, position, bound)).collect();
     }
-    if let Ok(array) = PyBuffer::<u32>::get(source) {
+    if let Some(array) = PyBuffer::<u32>::get(source).ok().filter(is_native) {
         return array.to_vec(source.py());
     }
-    if let Ok(array) = PyBuffer::<u16>::get(source) {
+    if let Some(array) = PyBuffer::<u16>::get(source).ok().filter(is_native) {
         return Ok(array.to_vec(source.py())?.into_iter().map(u32::from).collect());
     }
     source.try_iter()?.enumerate().map(|(position, item)| id(&item?, position, bound)).collect()
+}
+
+/// One axis, and this machine's order of bytes, which a `PyBuffer` does not check.
+fn is_native<T: Element>(array: &PyBuffer<T>) -> bool {
+    let foreign: &[u8] = if cfg!(target_endian = "little") { b">!" } else { b"<" };
+    array.dimensions() == 1 && !foreign.contains(&array.format().to_bytes().first().copied().unwrap_or_default())
 }
 
 fn id(item: &Bound<'_, PyAny>, position: usize, bound: u32) -> PyResult<u32> {

@@ -13,7 +13,8 @@ const INTERVAL: Duration = Duration::from_millis(100);
 /// Asked by the core, without the GIL, whether to go on.
 pub struct Watch {
     progress: Option<Py<PyAny>>,
-    last: Instant,
+    /// When signals were last looked for; never yet.
+    last: Option<Instant>,
     state: (&'static str, u64, Option<u64>),
     raised: Option<PyErr>,
 }
@@ -21,20 +22,20 @@ pub struct Watch {
 impl Watch {
     /// `progress` is a function of (phase, done, total), or nothing.
     pub fn new(progress: Option<Py<PyAny>>) -> Self {
-        Self { progress, last: Instant::now(), state: ("", 0, None), raised: None }
+        Self { progress, last: None, state: ("", 0, None), raised: None }
     }
 
     /// Notes how far the work is; breaks if a signal came or the function raised.
     pub fn at(&mut self, phase: &'static str, done: u64, total: Option<u64>) -> ControlFlow<()> {
         self.state = (phase, done, total);
-        if self.last.elapsed() < INTERVAL {
+        if self.last.is_some_and(|last| last.elapsed() < INTERVAL) {
             return ControlFlow::Continue(());
         }
         let told = Python::attach(|py| {
             py.check_signals()?;
             self.tell(py)
         });
-        self.last = Instant::now();
+        self.last = Some(Instant::now());
         match told {
             Ok(()) => ControlFlow::Continue(()),
             Err(error) => {

@@ -1,0 +1,177 @@
+"""The command `lm-tokenizer`: train, encode, decode, count, show, convert.
+
+Exit codes: 0 done; 2 what the user gave cannot be used (one line says why); 1 a fault of ours; 130 Ctrl-C.
+"""
+
+from __future__ import annotations
+
+import argparse
+import os
+import sys
+from collections.abc import Callable, Sequence
+
+from lm_tokenizer import PATTERN_NAMES, TokenizerError, __version__
+from lm_tokenizer.commands import run_convert, run_count, run_decode, run_encode, run_show, run_train
+
+EPILOG = """\
+examples:
+  lm-tokenizer train books/*.txt --vocab-size 8000 -o tokenizer.json
+  lm-tokenizer encode corpus.txt -o corpus.bin --separator '<|endoftext|>' --append '<|endoftext|>' -t tokenizer.json
+  echo 'Hello there' | lm-tokenizer show -t tokenizer.json
+  lm-tokenizer convert cl100k_base.tiktoken tokenizer.json --pattern cl100k
+"""
+
+
+def main(arguments: Sequence[str] | None = None) -> int:
+    """Runs one command; the console script's entry."""
+    parser = make_parser()
+    options = parser.parse_args(arguments)
+    try:
+        run: Callable[[argparse.Namespace], None] = options.run
+        run(options)
+        sys.stdout.flush()
+    except BrokenPipeError:  # `| head` has read enough
+        os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
+    except (TokenizerError, OSError) as error:
+        print(f"lm-tokenizer {options.command}: {error}", file=sys.stderr)
+        return 2
+    except KeyboardInterrupt:
+        print("\nstopped; nothing was written", file=sys.stderr)
+        return 130
+    return 0
+
+
+def make_parser() -> argparse.ArgumentParser:
+    """All commands and their options."""
+    parser = argparse.ArgumentParser(
+        prog="lm-tokenizer",
+        description="Byte-level BPE tokenizers: train one, turn text into ids and back, look at tokens, convert files.",
+        epilog=EPILOG,
+        formatter_class=argparse.RawDescriptionHelpFormatter,
+    )
+    parser.add_argument("--version", action="version", version=f"lm-tokenizer {__version__}")
+    commands = parser.add_subparsers(dest="command", required=True, metavar="COMMAND")
+
+    train = commands.add_parser("train", help="learn a tokenizer from text files")
+    train.add_argument("files", nargs="+", metavar="FILE", help="text to learn from; - is standard input")
+    train.add_argument("-o", "--output", required=True, help="tokenizer.json to write, or an existing folder")
+    train.add_argument(
+        "--vocab-size", type=int, default=32_000, metavar="N", help="ids in all (default: 32000)"
+    )
+    add_pattern(train)
+    train.add_argument(
+        "--special",
+        action="append",
+        metavar="TOKEN",
+        help="a special token, cut out of the text; may be repeated (default: <|endoftext|>)",
+    )
+    train.add_argument(
+        "--tie-break",
+        choices=["huggingface", "ids", "greatest"],
+        default="huggingface",
+        help="which of equally frequent pairs is first (default: huggingface)",
+    )
+    train.add_argument("--min-frequency", type=int, default=1, metavar="N", help="rarer pairs are not merged")
+    train.set_defaults(run=run_train)
+
+    encode = commands.add_parser(
+        "encode", help="text to ids: one line of ids, or a raw file of u16 or u32 with -o"
+    )
+    encode.add_argument(
+        "files", nargs="*", default=["-"], metavar="FILE", help="text; - is standard input (default)"
+    )
+    add_tokenizer(encode)
+    encode.add_argument("-o", "--output", help="raw file of ids to write, little-endian, no header")
+    encode.add_argument("--dtype", choices=["uint16", "uint32"], help="default: the smaller one that fits")
+    encode.add_argument(
+        "--separator", metavar="TEXT", help="text between documents; it is cut out (only with -o)"
+    )
+    encode.add_argument(
+        "--append", metavar="TOKEN", help="special token to add after each document (only with -o)"
+    )
+    encode.add_argument(
+        "--ends", metavar="FILE", help="write where each document ends, as u64 (only with -o)"
+    )
+    add_allow_special(encode)
+    encode.set_defaults(run=run_encode)
+
+    decode = commands.add_parser("decode", help="ids to text: numbers divided by white space, or a raw file")
+    decode.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="ids; - is standard input (default)"
+    )
+    decode.add_argument(
+        "--dtype", choices=["uint16", "uint32"], help="FILE is raw ids of this type, not numbers"
+    )
+    add_tokenizer(decode)
+    decode.set_defaults(run=run_decode)
+
+    count = commands.add_parser("count", help="how many ids texts have")
+    count.add_argument(
+        "files", nargs="*", default=["-"], metavar="FILE", help="text; - is standard input (default)"
+    )
+    add_tokenizer(count)
+    add_allow_special(count)
+    count.set_defaults(run=run_count)
+
+    show = commands.add_parser("show", help="the tokens of a text, in colour, or facts about a tokenizer")
+    show.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="text; - is standard input (default)"
+    )
+    show.add_argument("--text", help="show this text instead of a file's")
+    show.add_argument("--ids", action="store_true", help="one token a line, with its id")
+    show.add_argument(
+        "--info", action="store_true", help="show the tokenizer: sizes, pattern, special tokens"
+    )
+    show.add_argument(
+        "--colour", choices=["auto", "always", "never"], default="auto", help="default: on a terminal"
+    )
+    add_tokenizer(show)
+    show.set_defaults(run=run_show)
+
+    convert = commands.add_parser("convert", help="from one file format to another")
+    convert.add_argument(
+        "source",
+        help="tokenizer.json, its folder, a .tiktoken file, or a folder with vocab.json and merges.txt",
+    )
+    convert.add_argument("target", help="*.json, *.tiktoken, or a folder")
+    convert.add_argument(
+        "--to", choices=["json", "tiktoken", "vocab-merges"], help="default: by the target's name"
+    )
+    add_pattern(convert)
+    convert.add_argument(
+        "--special",
+        action="append",
+        default=[],
+        metavar="TOKEN[=ID]",
+        help="special token; the source names none",
+    )
+    convert.set_defaults(run=run_convert)
+    return parser
+
+
+def add_tokenizer(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "-t", "--tokenizer", required=True, metavar="PATH", help="tokenizer.json, or a folder that holds one"
+    )
+
+
+def add_pattern(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--pattern",
+        choices=PATTERN_NAMES,
+        default="gpt2",
+        help="how text is cut before merging (default: gpt2)",
+    )
+
+
+def add_allow_special(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--special",
+        choices=["ordinary", "allow", "refuse"],
+        default="ordinary",
+        help="special tokens in the text: ordinary text (default), themselves, or an error",
+    )
+
+
+if __name__ == "__main__":
+    sys.exit(main())

@@ -18,6 +18,19 @@ def test_importing_lm_core_brings_in_little_beyond_torch():
     }  # torch imports numpy, too
 
 
+def test_building_saving_and_loading_a_model_brings_in_no_compiler(tmp_path):
+    # torch answers innocent questions on the "meta" device by importing its compiler and sympy: seconds of every start.
+    code = """if True:
+        import sys
+        from lm_core import ModelConfig, Transformer, load_model, save_model
+        folder = sys.argv[1]
+        save_model(Transformer(ModelConfig(vocab_size=10, d_model=8, n_layers=1, n_heads=1)), folder)
+        load_model(folder)
+        print(*{"torch._dynamo", "sympy"} & set(sys.modules))"""
+    command = [sys.executable, "-c", code, str(tmp_path / "model")]
+    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == []
+
+
 def test_everything_that_is_listed_is_there_and_nothing_else_is():
     import lm_core
 

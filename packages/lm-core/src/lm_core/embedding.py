@@ -5,7 +5,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lm_core.errors import ShapeError
-from lm_core.init import EMBEDDING_STD
+from lm_core.init import EMBEDDING_STD, normal_
 
 
 class Embedding(nn.Module):
@@ -18,7 +18,7 @@ class Embedding(nn.Module):
     def __init__(self, vocab_size: int, d_model: int) -> None:
         super().__init__()
         self.weight = nn.Parameter(torch.empty(vocab_size, d_model))
-        nn.init.normal_(self.weight, std=EMBEDDING_STD)
+        normal_(self.weight, EMBEDDING_STD)
 
     def extra_repr(self) -> str:
         vocab_size, d_model = self.weight.shape

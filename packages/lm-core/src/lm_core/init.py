@@ -32,9 +32,27 @@ LINEAR_GAIN = 0.7
 GPT2_STD = 0.02
 
 
-def fan_in_normal_(weight: Tensor, generator: torch.Generator | None = None) -> None:
+def fan_in_normal_(weight: Tensor) -> None:
     """Fills a (d_out, d_in) matrix in place: normal, std 0.7 / sqrt(d_in)."""
-    nn.init.normal_(weight, std=LINEAR_GAIN / math.sqrt(weight.shape[1]), generator=generator)
+    normal_(weight, LINEAR_GAIN / math.sqrt(weight.shape[1]))
+
+
+def normal_(weight: Tensor, std: float) -> None:
+    """Fills a parameter in place from torch's global generator, unless it has no memory (device "meta").
+
+    torch would answer a draw on "meta" by importing its compiler, 5 seconds of every start.
+    """
+    if not weight.is_meta:
+        with torch.no_grad():
+            weight.normal_(0.0, std)
+
+
+def allocate(model: nn.Module, device: torch.device, dtype: torch.dtype | None = None) -> None:
+    """Gives every parameter memory on `device`, its numbers undefined. (Module.to_empty would import sympy for it.)"""
+    for module in model.modules():
+        for name, parameter in list(module.named_parameters(recurse=False)):
+            empty = torch.empty(parameter.shape, dtype=dtype or parameter.dtype, device=device)
+            setattr(module, name, nn.Parameter(empty))
 
 
 def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:

@@ -21,6 +21,7 @@ from lm_core.config import ModelConfig
 from lm_core.errors import ConfigError, ModelFolderError
 from lm_core.hf_config import config_from_json, config_to_json
 from lm_core.hf_layout import GPT2_PREFIX, IGNORED, FileTensor, file_tensors, head_and_embedding, stored_shape
+from lm_core.init import allocate
 from lm_core.manifest import check_file, new_folder, read_manifest, seal_folder, verify_folder
 from lm_core.memory import require_memory
 from lm_core.parameter_shapes import parameter_shapes
@@ -111,7 +112,8 @@ def load_model(
         require_memory(config, torch.device(device), dtype.itemsize)
         with torch.device("meta"):
             model = Transformer(config)
-        model.to(dtype=dtype).to_empty(device=device)
+        allocate(model, torch.device(device), dtype)
+        model.to(device)  # the rotary tables, which are no parameters
         parameters = dict(model.named_parameters())
         for wanted, source in sources:
             _split_into([parameters[name] for name in wanted.parameters], source.read(), wanted)

@@ -35,7 +35,10 @@ class RotaryEmbedding(nn.Module):
         self.context = context
         self.theta = theta
         self.scaling = scaling
-        cos, sin = self.angles(torch.arange(min(context, TABLE_ROWS)))
+        device = torch.get_default_device()
+        if device.type == "meta":  # arithmetic there would import torch's compiler, 5 seconds of every start
+            device = torch.device("cpu")
+        cos, sin = self.angles(torch.arange(min(context, TABLE_ROWS), device=device))
         self.register_buffer("cos", cos, persistent=False)  # (rows, d_head)
         self.register_buffer("sin", sin, persistent=False)
 

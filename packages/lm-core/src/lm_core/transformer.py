@@ -16,7 +16,7 @@ from lm_core.config import ModelConfig
 from lm_core.embedding import Embedding
 from lm_core.errors import ShapeError
 from lm_core.feed_forward import MLP, SwiGLU
-from lm_core.init import initialise
+from lm_core.init import allocate, initialise
 from lm_core.kv_cache import KVCache
 from lm_core.linear import Linear
 from lm_core.memory import require_memory
@@ -62,17 +62,17 @@ class Transformer(nn.Module):
         self.config = config
         device = torch.get_default_device()
         require_memory(config, device)
+        rotary = make_rotary(config)
         with torch.device("meta"):  # allocated below, once and drawn once
             self.embedding = Embedding(config.vocab_size, config.d_model)
             if config.position == "learned":
                 self.position_embedding = Embedding(config.context, config.d_model)
-            rotary = make_rotary(config)
             self.blocks = nn.ModuleList(
                 Block(config, layer, rotary, fast=fast) for layer in range(config.n_layers)
             )
             self.norm = make_norm(config, fast)
             self.head = None if config.tie_embeddings else Linear(config.d_model, config.vocab_size)
-        self.to_empty(device=device)
+        allocate(self, device)
         initialise(self, config, seed)
 
     def forward(

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import difflib
 import errno
+import os
 import sys
 from collections.abc import Callable, Sequence
 from dataclasses import replace
@@ -204,6 +205,16 @@ def report_command(*run: Path, out: Path | None = None) -> Action:
     return report
 
 
+def _share_the_cpu() -> None:
+    """Let OpenMP's waiting threads sleep after some microseconds; must come before torch is imported.
+
+    GNU's OpenMP spins far longer by default. Beside other busy programs that takes the CPU from the thread that is waited for: a step
+    of the default run on two cores took 0.6 to 5 s instead of 0.45 s, and alone 0.12 to 0.15 s either way.
+    """
+    if "OMP_WAIT_POLICY" not in os.environ:
+        os.environ.setdefault("GOMP_SPINCOUNT", "5000")
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and exit with its code."""
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
@@ -211,6 +222,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 
 def run(arguments: Sequence[str]) -> int:
     """Run the program; the exit code. A user's mistake becomes one message on stderr."""
+    _share_the_cpu()
     stop = Stop()
     with stop.installed():
         try:

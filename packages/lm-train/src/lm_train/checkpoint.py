@@ -21,6 +21,7 @@ from lm_tokenizer import Tokenizer
 from lm_train.optimizers import Optimizers
 from lm_train.run_errors import CheckpointError
 from lm_train.state import RunState, write_state
+from lm_train.text_tokenizer import END_OF_TEXT
 
 PACKAGES = ("lm-train", "lm-core", "lm-tokenizer", "torch")
 _STEP = re.compile(r"step-(\d{8,})")
@@ -51,7 +52,17 @@ def save_checkpoint(
     if not target.exists():
         folder.mkdir(exist_ok=True)
         counted = {"step": state.step, "tokens": state.tokens, "versions": versions(), **facts}
-        save_model(model, target, kind="checkpoint", facts=counted, add_files=add_files)
+        # The token between documents ends a text, and so begins one; without these ids other programs write on for ever.
+        end = tokenizer.special_tokens.get(END_OF_TEXT)
+        save_model(
+            model,
+            target,
+            kind="checkpoint",
+            facts=counted,
+            add_files=add_files,
+            bos_token_id=end,
+            eos_token_id=end,
+        )
     prune(folder, keep)
     return target
 

@@ -2,8 +2,8 @@
 
 from __future__ import annotations
 
+import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from pathlib import Path
 
 from lm_tokenizer import _rust
 from lm_tokenizer.errors import TokenizerError
@@ -85,13 +85,13 @@ class PretokenCounts:
 
     def save(self, path: StrPath) -> None:
         """Writes the counts, whole or not at all; see docs/tokenizer-format.md."""
-        self._core.save(str(Path(path)))
+        self._core.save(os.fspath(path))
 
     @classmethod
     def load(cls, path: StrPath) -> PretokenCounts:
         """Reads what `save` wrote; a damaged file is refused."""
         counts = cls.__new__(cls)
-        counts._core = _rust.Counts.load(str(Path(path)))
+        counts._core = _rust.Counts.load(os.fspath(path))
         return counts
 
     def check_fits(self, pattern: str, special_tokens: Sequence[str]) -> None:
@@ -110,9 +110,9 @@ class PretokenCounts:
 
 def paths(files: Iterable[StrPath] | StrPath) -> list[str]:
     """Files as a list of plain paths; one path is a list of one."""
-    if isinstance(files, (str, Path)) or hasattr(files, "__fspath__"):
-        return [str(files)]
-    return [str(Path(file)) for file in files]
+    if isinstance(files, (str, os.PathLike)):
+        return [os.fspath(files)]
+    return [os.fspath(file) for file in files]
 
 
 def check_texts(texts: Iterable[str]) -> Iterator[str]:
@@ -125,7 +125,7 @@ def check_texts(texts: Iterable[str]) -> Iterator[str]:
 def total_bytes(files: Iterable[str]) -> int | None:
     """The size of files together; None if one of them, such as standard input, has none to be known."""
     try:
-        return sum(Path(file).stat().st_size for file in files)
+        return sum(os.stat(file).st_size for file in files)
     except OSError:
         return None  # what cannot be opened is reported when it is
 

@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import os
 from collections.abc import Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lm_tokenizer import _rust
@@ -47,8 +46,8 @@ def encode_file(
     sources = paths(source)
     written = core.encode_file(
         sources,
-        str(Path(target)),
-        None if ends is None else str(Path(ends)),
+        os.fspath(target),
+        None if ends is None else os.fspath(ends),
         name == "uint32",
         separator,
         None if append is None else append_id(core, append),

@@ -6,8 +6,8 @@ The work is done by the Rust crate `lm-bpe`; `lm_tokenizer.reference` is the sam
 
 from __future__ import annotations
 
+import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lm_tokenizer import _rust
@@ -134,7 +134,9 @@ class Tokenizer:
 
         A file with a part that would give other ids here than in Hugging Face's library is refused, and the part named.
         """
-        return cls(_rust.Core.load(_file_in(path, "tokenizer.json")))
+        return cls(
+            _rust.Core.load(os.path.join(path, "tokenizer.json") if os.path.isdir(path) else os.fspath(path))
+        )
 
     @classmethod
     def load_tiktoken(
@@ -146,7 +148,7 @@ class Tokenizer:
         """
         named = list(special_tokens.items()) if isinstance(special_tokens, Mapping) else []
         following = [] if isinstance(special_tokens, Mapping) else list(special_tokens)
-        return cls(_rust.Core.load_tiktoken(_path(path), pattern, named, following))
+        return cls(_rust.Core.load_tiktoken(os.fspath(path), pattern, named, following))
 
     @classmethod
     def load_vocab_merges(
@@ -156,28 +158,29 @@ class Tokenizer:
 
         A special token has the id that `vocab.json` gives its text, or the first one after the largest.
         """
-        return cls(_rust.Core.load_vocab_merges(_path(vocab), _path(merges), pattern, list(special_tokens)))
+        return cls(
+            _rust.Core.load_vocab_merges(os.fspath(vocab), os.fspath(merges), pattern, list(special_tokens))
+        )
 
     def save(self, path: StrPath) -> None:
         """Writes `tokenizer.json`, whole or not at all; `tokenizers` and `transformers` load it with equal ids.
 
         Into an existing folder it also writes the `tokenizer_config.json` that `transformers.AutoTokenizer` wants.
         """
-        target = Path(path)
-        if target.is_dir():
-            self._core.save(str(target / "tokenizer.json"))
-            self._core.save_config(str(target / "tokenizer_config.json"))
+        if os.path.isdir(path):
+            self._core.save(os.path.join(path, "tokenizer.json"))
+            self._core.save_config(os.path.join(path, "tokenizer_config.json"))
         else:
-            self._core.save(str(target))
+            self._core.save(os.fspath(path))
 
     def save_tiktoken(self, path: StrPath) -> None:
         """Writes a tiktoken rank file: the ordinary tokens only. Refused if ranks cannot give the same ids."""
-        self._core.save_tiktoken(_path(path))
+        self._core.save_tiktoken(os.fspath(path))
 
     def save_vocab_merges(self, folder: StrPath) -> None:
         """Writes `vocab.json` and `merges.txt` into a folder, special tokens among the vocabulary."""
-        Path(folder).mkdir(parents=True, exist_ok=True)
-        self._core.save_vocab_merges(str(Path(folder) / "vocab.json"), str(Path(folder) / "merges.txt"))
+        os.makedirs(folder, exist_ok=True)
+        self._core.save_vocab_merges(os.path.join(folder, "vocab.json"), os.path.join(folder, "merges.txt"))
 
     # --- what it is -------------------------------------------------------------------------------------------
 
@@ -226,7 +229,7 @@ class Tokenizer:
     def encode_bytes(self, data: bytes) -> list[int]:
         """The ids of any bytes, as ordinary text; `decode_bytes` gives them back exactly.
 
-        Bytes that are no UTF-8 are cut like symbols. They are not normalized, even where text would be.
+        Bytes that are no UTF-8 are cut like symbols. A tokenizer that normalizes text does so with the UTF-8 in them.
         """
         return self._core.encode_bytes(data)
 
@@ -357,14 +360,6 @@ class Tokenizer:
 
 def _from_json(text: str) -> Tokenizer:
     return Tokenizer(_rust.Core.from_json(text))
-
-
-def _path(path: StrPath) -> str:
-    return str(Path(path))
-
-
-def _file_in(path: StrPath, name: str) -> str:
-    return str(Path(path) / name) if Path(path).is_dir() else str(Path(path))
 
 
 def _with_ids(special_tokens: Mapping[str, int] | Sequence[str], first: int) -> list[tuple[str, int]]:

@@ -1,8 +1,7 @@
-"""The small types of the interface."""
+"""The small types of the interface: named tuples, since importing `dataclasses` alone costs a third of our start."""
 
 import os
 from collections.abc import Callable, Collection
-from dataclasses import dataclass
 from typing import Literal, NamedTuple, TypeAlias
 
 StrPath: TypeAlias = str | os.PathLike[str]
@@ -23,15 +22,13 @@ class Progress(NamedTuple):
 ProgressFunction: TypeAlias = Callable[[Progress], object]
 
 
-@dataclass(frozen=True)
-class Special:
+class Special(NamedTuple):
     """A special token in `Tokenizer.encode_parts`: the one way in which text of the program's own names one."""
 
     text: str
 
 
-@dataclass(frozen=True, kw_only=True)
-class FileEncoding:
+class FileEncoding(NamedTuple):
     """What `Tokenizer.encode_file` wrote."""
 
     target: str

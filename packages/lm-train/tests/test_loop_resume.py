@@ -12,7 +12,7 @@ import pytest
 import torch
 from lm_core import load_model
 from lm_train.checkpoint import checkpoints
-from lm_train.config import CheckpointConfig, EvaluateConfig, OptimConfig, TrainConfig
+from lm_train.config import CheckpointConfig, EvaluateConfig, OptimConfig, SampleConfig, TrainConfig
 from lm_train.config_file import read_config, to_toml
 from lm_train.display import Silent
 from lm_train.run import resume, train
@@ -204,12 +204,10 @@ def rows_so_far(path: Path) -> int:
 
 @pytest.mark.parametrize("number", [signal.SIGKILL, signal.SIGINT])
 def test_a_process_that_is_killed_or_interrupted_goes_on_exactly(home, number):
-    settings = {
-        "steps": 150,
-        "checkpoint": CheckpointConfig(every=50),
-        "evaluate": EvaluateConfig(every=70, windows=2),
-    }
-    config = tiny_config(home, name=f"signal-{number}", **settings)
+    often = {"evaluate": EvaluateConfig(every=70, windows=2), "samples": SampleConfig(every=70)}
+    config = tiny_config(
+        home, name=f"signal-{number}", steps=150, checkpoint=CheckpointConfig(every=50), **often
+    )
     child = start(config, home)
     run = home / "runs" / str(config.name)
     wait_for_step(run, 60, child)

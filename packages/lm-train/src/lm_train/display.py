@@ -20,6 +20,7 @@ if TYPE_CHECKING:
 
 _BARS = "▁▂▃▄▅▆▇█"
 _REFRESH = 0.2  # seconds between redraws
+_SAMPLE_LINES = 16  # of a sample in the live view; fewer on a low terminal
 _LINE_SECONDS = 60.0  # seconds without a plain line at most
 _LINE_SHARE = 0.05  # share of the run between plain lines
 
@@ -193,9 +194,14 @@ class Live(Silent):
             parts.append(Text(sparkline(list(self._losses), width), "cyan"))
         if self._sample is not None:
             step, prompt, text = self._sample
-            body = Text(printable(prompt), "bold").append(printable(text), "not bold")
+            lines = max(1, min(_SAMPLE_LINES, self._console.height - 7))
+            body = Text(printable(prompt), "bold", no_wrap=True, overflow="ellipsis")
+            body.append(printable(text), "not bold")
             title = f"what it writes at step {step:,}"
-            parts.append(Panel(body, title=title, title_align="left", border_style="dim", width=width))
+            panel = Panel(
+                body, title=title, title_align="left", border_style="dim", width=width, height=lines + 2
+            )
+            parts.append(panel)
         return Group(*parts)
 
 

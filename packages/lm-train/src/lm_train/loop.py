@@ -25,7 +25,7 @@ from lm_train.session import Session
 from lm_train.signals import Stop
 from lm_train.step import StepResult, train_step
 
-_SMOOTHING = 0.95  # share of the old mean in the smoothed loss
+_SMOOTHING = 0.9  # share of the old mean in the smoothed loss
 _ASIDE_SHARE = 0.1  # of the training time, for evaluations and samples on the way
 
 
@@ -75,7 +75,10 @@ class Loop:
 
     def finish(self) -> None:
         """The closing evaluation and samples; nothing where a stop was asked for."""
-        self.evaluate(self.s.windows(self.s.closing_windows))
+        closing = self.s.windows(self.s.closing_windows)
+        if closing and self.windows and len(closing) != len(self.windows):
+            self.evaluate(self.windows)  # the last point of the curve: the same text as on the way
+        self.evaluate(closing)
         self.write_samples(self.s.prompts)
 
     def _at_the_end(self) -> bool:

@@ -40,6 +40,12 @@ class Page:
         return [row for row in self.metrics if row.get("valid_loss") is not None]
 
     @property
+    def curve(self) -> list[dict[str, Any]]:
+        """The evaluations on the same text as the first one: those on the way, not the closing one on more of it."""
+        scored = [row for row in self.evaluations if row.get("valid_bits_per_byte") is not None]
+        return [row for row in scored if row.get("valid_tokens") == scored[0].get("valid_tokens")]
+
+    @property
     def changed(self) -> list[tuple[str, Any, Any]]:
         """(setting, default, here), of those that differ; where the run computes is told elsewhere."""
         return [
@@ -118,10 +124,7 @@ def _charts(pages: list[Page]) -> list[tuple[str, str]]:
     one = len(pages) == 1
     losses, held_out, by_time, rates, speeds = [], [], [], [], []
     for number, page in enumerate(pages):
-        steps, scores = (
-            page.steps,
-            [row for row in page.evaluations if row.get("valid_bits_per_byte") is not None],
-        )
+        steps, scores = page.steps, page.curve
         tokens = [row["tokens"] for row in steps]
         raw = [row["loss"] for row in steps]
         losses.append(Line(number, "each step" if one else "", tokens, raw, faint=True))
@@ -147,8 +150,9 @@ def _charts(pages: list[Page]) -> list[tuple[str, str]]:
     return [(caption, svg) for caption, svg in found if svg]
 
 
-def smoothed(values: list[float], share: float = 0.95) -> list[float]:
-    """The exponential mean that has seen `values` so far, corrected for its start."""
+def smoothed(values: list[float]) -> list[float]:
+    """The exponential mean over the last fiftieth of `values`, at least ten, corrected for its start."""
+    share = 1 - 1 / max(10, len(values) / 50)
     found, mean, weight = [], 0.0, 0.0
     for value in values:
         mean, weight = share * mean + (1 - share) * value, share * weight + (1 - share)

@@ -4,7 +4,7 @@ import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_generate.errors import ContextLengthError, PromptError
-from tiny_models import SHAPES, tiny_engine
+from tiny_engines import SHAPES, tiny_engine
 
 ENGINE = tiny_engine()
 PROMPTS = ["def", "class Finder:\n    def ", "n", "return None\n\n", "# 日本語", "def"]

@@ -10,7 +10,7 @@ import time
 
 import pytest
 from lm_generate.cli import run
-from tiny_models import save_run, save_tiny, tiny_engine
+from tiny_engines import save_run, save_tiny, tiny_engine
 
 COMMAND = [sys.executable, "-m", "lm_generate"]
 

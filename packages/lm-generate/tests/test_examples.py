@@ -8,7 +8,7 @@ from pathlib import Path
 import pytest
 from lm_generate.cli import run
 from lm_generate.settings import Settings
-from tiny_models import save_run
+from tiny_engines import save_run
 
 PACKAGE = Path(__file__).resolve().parent.parent
 README, ENGINE, SAMPLING = (PACKAGE / name for name in ("README.md", "docs/engine.md", "docs/sampling.md"))

@@ -8,7 +8,7 @@ from lm_generate.errors import ContextLengthError, NonFiniteLogitsError, PromptE
 from lm_generate.generate import PREFILL_CHUNK, read, rolled_length
 from lm_generate.rng import uniform
 from lm_generate.sampling import Sampling, choose
-from tiny_models import SHAPES, tiny_engine, tiny_model
+from tiny_engines import SHAPES, tiny_engine, tiny_model
 
 
 def naive(

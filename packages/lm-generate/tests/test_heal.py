@@ -8,7 +8,7 @@ import torch
 from lm_generate.engine import Engine
 from lm_generate.heal import Healer
 from lm_tokenizer import Tokenizer
-from tiny_models import tiny_engine, tiny_model
+from tiny_engines import tiny_engine, tiny_model
 
 TEXT = (
     "\n\n\n\n\ndef find(names, wanted):\n    for name in names:\n        if name == wanted:\n            return name\n"

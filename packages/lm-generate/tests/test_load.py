@@ -11,7 +11,7 @@ from lm_core.errors import DamagedFileError
 from lm_generate import load, newest_run
 from lm_generate.errors import ModelSourceError, NoRunError, SettingError, TokenizerMismatchError
 from lm_tokenizer import Tokenizer
-from tiny_models import END, TEXT, save_run, save_tiny, tiny_engine, tiny_tokenizer
+from tiny_engines import END, TEXT, save_run, save_tiny, tiny_engine, tiny_tokenizer
 
 
 def test_a_model_folder_writes_what_its_model_wrote_before_it_was_saved(tmp_path):

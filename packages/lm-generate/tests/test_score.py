@@ -8,7 +8,7 @@ from hypothesis import given
 from hypothesis import strategies as st
 from lm_generate.errors import NonFiniteLogitsError, PromptError, SettingError
 from lm_generate.score import windows
-from tiny_models import TEXT, tiny_engine
+from tiny_engines import TEXT, tiny_engine
 
 ENGINE = tiny_engine(context=32)
 

@@ -5,7 +5,7 @@ from lm_generate.errors import PromptError, SettingError
 from lm_generate.generate import Written
 from lm_generate.stream import Plan, TextStream, pieces
 from lm_tokenizer import Tokenizer
-from tiny_models import END, tiny_engine, tiny_tokenizer
+from tiny_engines import END, tiny_engine, tiny_tokenizer
 
 BYTES = Tokenizer.train(texts=[], vocab_size=256, special_tokens=())
 ENGINE = tiny_engine()

@@ -173,6 +173,16 @@ def check_marks(root: Path, facts: dict[str, Any]) -> Iterator[str]:
             yield f"{where.relative_to(root) / 'pyproject.toml'}: pytest marks differ from workspace.toml"
 
 
+def check_test_helpers(files: list[Path]) -> Iterator[str]:
+    """One pytest run imports the helper modules of all `tests/` folders by their bare names."""
+    homes: dict[str, Path] = {}
+    for path in files:
+        if path.suffix != ".py" or path.parent.name != "tests" or path.name.startswith("test_"):
+            continue
+        if path.name != "conftest.py" and homes.setdefault(path.name, path) != path:
+            yield f"{path.name}: both in {homes[path.name].parent} and in {path.parent}; rename one of them"
+
+
 def check_tag(root: Path, facts: dict[str, Any], tag: str) -> Iterator[str]:
     pattern: str = facts["release"]["tag"]
     wanted = [pattern.format(package=name, version=package_version(root, name)) for name in facts["packages"]]
@@ -189,6 +199,7 @@ def problems(root: Path = ROOT) -> list[str]:
         *check_versions(root, facts),
         *check_formats(root, facts),
         *check_marks(root, facts),
+        *check_test_helpers(files),
     ]
 
 

@@ -95,13 +95,18 @@ def test_a_sibling_without_bounds_is_named(copy):
 
 def test_a_format_version_that_the_code_does_not_have_is_named(copy):
     workspace = copy / "workspace.toml"
-    edit(workspace, "version = 1", "version = 2")
+    edit(workspace, "version = 1\nconstant", "version = 2\nconstant")
     assert "workspace.toml says 2" in found(copy)
 
 
 def test_a_missing_changelog_is_named(copy):
     (copy / "packages/lm-generate/CHANGELOG.md").rename(copy / "packages/lm-generate/NEWS.md")
     assert "packages/lm-generate/CHANGELOG.md: missing or empty" in found(copy)
+
+
+def test_two_test_helpers_of_one_name_are_named(copy):
+    write(copy / "packages/lm-generate/tests/tiny_models.py", "x = 1\n")
+    assert "tiny_models.py: both in" in found(copy)
 
 
 def test_a_release_tag_must_name_a_package_at_its_present_version():

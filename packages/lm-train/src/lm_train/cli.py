@@ -94,7 +94,7 @@ def plan_command(*, config: Files = (), settings: Config = TrainConfig()) -> Act
 @app.command(name="prepare")
 def prepare_command(
     *text: str,
-    out: str,
+    out: str | None = None,
     tokenizer: str = "bpe",
     vocab_size: int = 4096,
     valid: str | None = None,
@@ -110,7 +110,7 @@ def prepare_command(
     text
         What to read.
     out
-        The dataset's folder.
+        The dataset's folder; datasets/NAME-VOCABULARY unless given.
     tokenizer
         bpe (trained on the text), characters, or a tokenizer.json.
     vocab_size
@@ -128,23 +128,39 @@ def prepare_command(
     """
 
     def prepare_dataset(stop: Stop) -> int:
+        from lm_train import corpus
+        from lm_train.dataset import TokenDataset
         from lm_train.display import open_display
         from lm_train.plan import count
         from lm_train.prepare import prepare
 
-        display = open_display()
-        try:
-            data = prepare(
+        if not text:
+            raise ConfigError(
+                f"no text to prepare: name files, folders or a text, as in {own_command()} prepare stdlib"
+            )
+        chosen = corpus.named_tokenizer(tokenizer)
+
+        def make(folder: Path) -> TokenDataset:
+            return prepare(
                 list(text),
-                out,
-                tokenizer=None if tokenizer == "bpe" else tokenizer,
+                folder,
+                tokenizer=chosen,
                 vocab_size=vocab_size,
+                end_of_text=corpus.document_end(chosen),
                 valid=valid,
                 valid_share=valid_share,
                 field=field,
                 seed=seed,
                 replace=replace,
                 progress=display.preparing,
+            )
+
+        automatic = Path("datasets") / corpus.dataset_name(text, chosen or vocab_size)
+        may_try_others = out is None and not replace and corpus.STANDARD_INPUT not in text
+        display = open_display()
+        try:
+            data = (
+                corpus.into_free_folder(automatic, make) if may_try_others else make(Path(out or automatic))
             )
         finally:
             display.close()

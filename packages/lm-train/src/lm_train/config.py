@@ -40,6 +40,11 @@ def _share(**values: float) -> None:
         _check(0 <= value <= 1, name.replace("__", "."), value, "between 0 and 1")
 
 
+def _below_one(**values: float) -> None:
+    for name, value in values.items():
+        _check(0 <= value < 1, name.replace("__", "."), value, "at least 0 and below 1")
+
+
 @Parameter(group=Group("Model", sort_key=3))
 @dataclass(frozen=True, kw_only=True)
 class ModelOptions:
@@ -123,10 +128,12 @@ class OptimConfig:
             optim__momentum_warmup=self.momentum_warmup,
             optim__clip=self.clip,
         )
-        for name in ("beta1", "beta2", "momentum", "momentum_start"):
-            value: float = {"beta1": self.beta1, "beta2": self.beta2}.get(name, self.momentum)
-            value = self.momentum_start if name == "momentum_start" else value
-            _check(0 <= value < 1, f"optim.{name}", value, "at least 0 and below 1")
+        _below_one(
+            optim__beta1=self.beta1,
+            optim__beta2=self.beta2,
+            optim__momentum=self.momentum,
+            optim__momentum_start=self.momentum_start,
+        )
 
 
 @Parameter(group=Group("Schedule", sort_key=5))

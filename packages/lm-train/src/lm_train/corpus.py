@@ -1,12 +1,14 @@
 """The data of a run: what `--data` and `--tokenizer` name -> an open dataset and its tokenizer.
 
 A folder with a dataset in it is opened as it is. Any other text is prepared into `datasets/<name>-<vocabulary>/` by `prepare`, which
-recognizes its own work: the same text and settings are not prepared twice.
+recognizes its own work: the same text and settings are not prepared twice. A text that has changed since, or another of the same name,
+goes to `<name>-<vocabulary>-2` and so on, because older runs need theirs to be continued.
 """
 
 from __future__ import annotations
 
 import re
+from collections.abc import Callable, Sequence
 from pathlib import Path
 
 from lm_tokenizer import Tokenizer
@@ -15,34 +17,36 @@ from lm_train.config import TrainConfig
 from lm_train.dataset import TokenDataset
 from lm_train.dataset_format import DATASET_NAME
 from lm_train.display import Display
-from lm_train.errors import ConfigError
+from lm_train.errors import ConfigError, OtherDatasetError
 from lm_train.prepare import CHARACTERS, END_OF_TEXT, prepare
 from lm_train.run_errors import RunError
 from lm_train.run_folder import RunFolder
 
-TRAINED = ("bpe", CHARACTERS)
+STANDARD_INPUT = "-"
 
 
 def open_corpus(config: TrainConfig, display: Display) -> tuple[TokenDataset, Tokenizer]:
     """The dataset and tokenizer of a new run, prepared if need be. Raises DataError and its kind, TokenizerError, ConfigError."""
-    folder = Path(config.data)
-    given = None if config.tokenizer in TRAINED else _tokenizer_file(config.tokenizer)
-    if (folder / DATASET_NAME).is_file():
-        dataset = TokenDataset(folder)
-        tokenizer = dataset.load_tokenizer()
-        if given is not None:
-            dataset.check_tokenizer(Tokenizer.load(given))
-        return dataset, tokenizer
-    chosen = Tokenizer.load(given) if given is not None else None
-    separates = chosen is None or END_OF_TEXT in chosen.special_tokens
-    dataset = prepare(
-        config.data,
-        Path(config.datasets) / _name(config, chosen),
-        tokenizer=chosen or (CHARACTERS if config.tokenizer == CHARACTERS else None),
-        vocab_size=config.vocab_size,
-        end_of_text=END_OF_TEXT if separates else None,
-        progress=display.preparing,
-    )
+    chosen = named_tokenizer(config.tokenizer)
+    if (Path(config.data) / DATASET_NAME).is_file():
+        dataset = TokenDataset(Path(config.data))
+        if isinstance(chosen, Tokenizer):
+            dataset.check_tokenizer(chosen)
+        return dataset, dataset.load_tokenizer()
+
+    def prepare_into(folder: Path) -> TokenDataset:
+        return prepare(
+            config.data,
+            folder,
+            tokenizer=chosen,
+            vocab_size=config.vocab_size,
+            end_of_text=document_end(chosen),
+            replace=config.data == STANDARD_INPUT,  # it cannot be read again to try another folder
+            progress=display.preparing,
+        )
+
+    first = Path(config.datasets) / dataset_name([config.data], chosen or config.vocab_size)
+    dataset = into_free_folder(first, prepare_into)
     return dataset, dataset.load_tokenizer()
 
 
@@ -58,19 +62,40 @@ def reopen_corpus(run: RunFolder, config: TrainConfig, display: Display) -> Toke
 
 def stem(data: str) -> str:
     """A folder name for what `--data` names: "books/All of it.txt" -> "all-of-it"."""
-    name = Path(data).name.lower() if data != "-" else "stdin"
+    name = Path(data).name.lower() if data != STANDARD_INPUT else "stdin"
     name = re.sub(r"(\.(gz|zst|txt|jsonl|json|md|ndjson))+$", "", name)
     return re.sub(r"[^a-z0-9]+", "-", name).strip("-") or "text"
 
 
-def _name(config: TrainConfig, tokenizer: Tokenizer | None) -> str:
-    if tokenizer is not None:
-        return f"{stem(config.data)}-{tokenizer.fingerprint[:8]}"
-    return f"{stem(config.data)}-{CHARACTERS if config.tokenizer == CHARACTERS else config.vocab_size}"
+def dataset_name(data: Sequence[str], tokenizer: Tokenizer | str | int) -> str:
+    """The folder name of a dataset that was given none: the texts' names, and the tokenizer's fingerprint, kind or size."""
+    text = "-".join(stem(each) for each in data)[:60].strip("-")
+    return f"{text}-{tokenizer.fingerprint[:8] if isinstance(tokenizer, Tokenizer) else tokenizer}"
 
 
-def _tokenizer_file(name: str) -> Path:
-    path = Path(name)
-    if not path.exists():
+def into_free_folder(first: Path, make: Callable[[Path], TokenDataset]) -> TokenDataset:
+    """`make(first)`, or `make` of first-2, first-3, ... where the ones before hold other datasets."""
+    number = 1
+    while True:
+        folder = first if number == 1 else first.with_name(f"{first.name}-{number}")
+        try:
+            return make(folder)
+        except OtherDatasetError:
+            number += 1
+
+
+def named_tokenizer(name: str) -> Tokenizer | str | None:
+    """What `--tokenizer` names: None (train one, "bpe"), "characters", or the one in a file."""
+    if name == "bpe":
+        return None
+    if name == CHARACTERS:
+        return CHARACTERS
+    if not Path(name).exists():
         raise ConfigError(f'--tokenizer {name}: no such file; give a tokenizer.json, "bpe" or "characters"')
-    return path
+    return Tokenizer.load(name)
+
+
+def document_end(tokenizer: Tokenizer | str | None) -> str | None:
+    """What to put after each document: nothing where a given tokenizer has no token for it."""
+    given = isinstance(tokenizer, Tokenizer)
+    return None if given and END_OF_TEXT not in tokenizer.special_tokens else END_OF_TEXT

@@ -30,6 +30,10 @@ class DatasetError(DataError):
     """A token dataset that cannot be trusted: damaged, unfinished, foreign, or made from something else."""
 
 
+class OtherDatasetError(DatasetError):
+    """The folder holds a dataset of another text, or one prepared with other settings."""
+
+
 class TooFewTokensError(DataError):
     """Fewer tokens than one window needs."""
 

@@ -11,7 +11,7 @@ from lm_core.atomic_folder import TEMPORARY_PREFIX
 
 from lm_train.dataset import TokenDataset
 from lm_train.dataset_format import DATASET_NAME, read_info
-from lm_train.errors import DatasetError
+from lm_train.errors import DatasetError, OtherDatasetError
 
 
 def remove_leftovers(folder: Path) -> None:
@@ -54,7 +54,7 @@ def prepared_before(
         return TokenDataset(folder)
     if replace:
         return None
-    raise DatasetError(
+    raise OtherDatasetError(
         f"{folder} was prepared otherwise: {'; '.join(differences)}. Choose another folder, or say that it may be replaced"
     )
 

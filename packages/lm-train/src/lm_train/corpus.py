@@ -97,5 +97,5 @@ def named_tokenizer(name: str) -> Tokenizer | str | None:
 
 def document_end(tokenizer: Tokenizer | str | None) -> str | None:
     """What to put after each document: nothing where a given tokenizer has no token for it."""
-    given = isinstance(tokenizer, Tokenizer)
-    return None if given and END_OF_TEXT not in tokenizer.special_tokens else END_OF_TEXT
+    lacks_it = isinstance(tokenizer, Tokenizer) and END_OF_TEXT not in tokenizer.special_tokens
+    return None if lacks_it else END_OF_TEXT

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from lm_core import silu, softmax
-from lm_core.activation import gelu, relu2
+from lm_core.activation import dropout, gelu, relu2
 from same_gradients import DTYPES, assert_same, randn
 
 
@@ -56,3 +56,14 @@ def test_worked_values():
     assert silu(torch.tensor([0.0, 100.0, -100.0])).tolist() == pytest.approx([0.0, 100.0, 0.0], abs=1e-30)
     assert relu2(torch.tensor([-2.0, 0.0, 3.0])).tolist() == [0.0, 0.0, 9.0]
     assert gelu(torch.tensor([0.0, 1.0])).tolist() == pytest.approx([0.0, 0.841192], abs=1e-6)
+
+
+def test_dropout_keeps_the_mean_and_zeroes_the_stated_share():
+    torch.manual_seed(0)
+    x = torch.ones(100_000, requires_grad=True)
+    y = dropout(x, 0.3)
+    assert (y == 0).double().mean().item() == pytest.approx(0.3, abs=0.01)
+    torch.testing.assert_close(y.unique(), torch.tensor([0.0, 1 / 0.7]))
+    y.sum().backward()
+    assert torch.equal(x.grad, y)  # the same mask on the way back
+    assert dropout(x, 0.0) is x

@@ -66,6 +66,11 @@ def test_the_causal_mask_of_new_tokens_after_seen_ones():
     assert causal_mask(2, 4).tolist() == [[True, True, True, False], [True, True, True, True]]
 
 
+def test_a_window_lets_a_query_see_itself_and_the_ones_just_before_it():
+    assert causal_mask(2, 4, window=2).tolist() == [[False, True, True, False], [False, False, True, True]]
+    assert torch.equal(causal_mask(3, 5, window=5), causal_mask(3, 5))
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_the_fused_path_is_the_plain_one_in_value_and_gradient(variant):
     fast, plain = (shaken(Attention(tiny_config(variant), fast=fast).double()) for fast in (True, False))

@@ -42,7 +42,8 @@ def test_a_scaled_rotation_is_read_in_either_spelling(scaling, keep):
         ({"attention_bias": True}, "attention_bias = True with mlp_bias = False"),
         ({"mlp_bias": True}, "mlp_bias = True"),
         ({"partial_rotary_factor": 0.5}, "partial_rotary_factor = 0.5"),
-        ({"sliding_window": 16}, "sliding_window = 16, smaller than the context of 40"),
+        ({"sliding_window": 16}, "sliding_window = 16, smaller than the context of 40, in a llama"),
+        ({"layer_types": ["sliding_attention"]}, "layer_types with sliding_attention, but no sliding_window"),
         ({"sliding_window": "all"}, "sliding_window = 'all'"),
         ({"layer_types": ["full_attention", "chunked_attention"]}, "layer_types with chunked_attention"),
         ({"layer_types": 3}, "layer_types = 3"),
@@ -84,7 +85,18 @@ def test_a_setting_that_changes_the_formula_is_refused_by_name(changes, named):
     [
         ("qwen3", {"attention_bias": True}, "attention_bias = True"),
         ("qwen3", {"head_dim": None}, "lacks head_dim"),
-        ("qwen2", {"use_sliding_window": True, "sliding_window": 8}, "sliding_window = 8"),
+        (
+            "qwen2",
+            {"use_sliding_window": True, "sliding_window": 8, "max_window_layers": 1},
+            "max_window_layers = 1 of 2 layers",
+        ),
+        (
+            "qwen3 with a window",
+            {"layer_types": ["sliding_attention", "full_attention"]},
+            "layer_types of both kinds",
+        ),
+        ("mistral", {"sliding_window": 0}, "sliding_window = 0"),
+        ("mistral", {"sliding_window": True}, "sliding_window = True"),
         ("qwen2", {"layer_types": ["sliding_attention"]}, "layer_types with sliding_attention"),
         ("qwen2", {"num_key_value_heads": None}, "lacks num_key_value_heads"),
         ("gpt2", {"activation_function": "relu"}, "activation_function = 'relu'"),
@@ -108,11 +120,29 @@ def test_a_mistral_window_is_in_use_unless_it_covers_the_context():
     data = as_json(tiny_config()) | {"model_type": "mistral", "sliding_window": None}
     assert config_from_json(data).family == "llama"
     assert config_from_json(data | {"sliding_window": 40}).family == "llama"
-    with pytest.raises(ModelFolderError, match="sliding_window = 39"):
-        config_from_json(data | {"sliding_window": 39})
+    assert config_from_json(data | {"sliding_window": 39}).sliding_window == 39
+    assert config_from_json(data | {"sliding_window": 39}).family == "mistral"
     del data["sliding_window"]
-    with pytest.raises(ModelFolderError, match="sliding_window = 4096, smaller than the context of 8192"):
-        config_from_json(data | {"max_position_embeddings": 8192})
+    assert config_from_json(data).sliding_window is None
+    assert config_from_json(data | {"max_position_embeddings": 8192}).sliding_window == 4096
+
+
+def test_a_qwen_window_counts_from_its_first_windowed_layer():
+    data = as_json(tiny_config("qwen2")) | {"use_sliding_window": True, "sliding_window": 8}
+    assert config_from_json(data).sliding_window is None  # max_window_layers is the number of layers
+    assert config_from_json(data | {"max_window_layers": 0}).sliding_window == 8
+    assert (
+        config_from_json(data | {"use_sliding_window": False, "max_window_layers": 0}).sliding_window is None
+    )
+    assert config_from_json(data | {"layer_types": ["sliding_attention"] * 2}).sliding_window == 8
+    assert config_from_json(data | {"layer_types": ["full_attention"] * 2}).sliding_window is None
+
+
+def test_dropout_and_padding_come_back_from_a_note_that_others_pass_over():
+    config = tiny_config("gpt2", dropout=0.1, vocab_multiple=16)
+    assert as_json(config)["lm_core"] == {"init": "fan_in", "dropout": 0.1, "vocab_multiple": 16}
+    assert as_json(config)["vocab_size"] == 61
+    assert config_from_json(as_json(config)) == config
 
 
 def test_what_older_files_leave_out_is_read_as_transformers_does():

@@ -3,7 +3,7 @@ import math
 import pytest
 import torch
 from lm_core import ModelConfig, Transformer, cross_entropy
-from lm_core.init import start_std
+from lm_core.init import VOCABULARY, start_std, truncated_normal
 from tiny_models import GPT2, some_ids
 
 
@@ -14,17 +14,33 @@ def model(**changes):
 
 
 @pytest.mark.parametrize(
-    "changes", [{}, {"init": "gpt2"}, {"tie_embeddings": True}, {**GPT2, "init": "gpt2"}, GPT2]
+    "changes",
+    [
+        {},
+        {"init": "gpt2"},
+        {"tie_embeddings": True},
+        {**GPT2, "init": "gpt2"},
+        GPT2,
+        {"init": "truncated"},
+        {"init": "mup"},
+        {"init": "truncated", "vocab_multiple": 64},
+    ],
 )
 def test_every_parameter_starts_as_the_table_says(changes):
     built = model(**changes)
     for name, parameter in built.named_parameters():
         std = start_std(name, tuple(parameter.shape), built.config)
+        if name in VOCABULARY:
+            assert not parameter[300:].any(), name
+            parameter = parameter[:300]
         if std is None:
             assert (parameter == 1).all(), name
         elif std == 0:
             assert not parameter.any(), name
         else:
+            if built.config.init == "truncated":
+                assert parameter.abs().max() <= 3 * std * (1 + 1e-6), name
+                std *= 0.98658  # what is left of a normal's deviation when it is cut at 3
             assert parameter.std().item() == pytest.approx(std, rel=0.02), name
             assert parameter.mean().item() == pytest.approx(0, abs=std / 50), name
 
@@ -52,7 +68,9 @@ def test_an_untied_model_starts_at_that_loss_exactly():
     assert not model()(some_ids(1, 8, 300)).any()
 
 
-@pytest.mark.parametrize("changes", [{}, {"tie_embeddings": True}, {"init": "gpt2"}, GPT2])
+@pytest.mark.parametrize(
+    "changes", [{}, {"tie_embeddings": True}, {"init": "gpt2"}, GPT2, {"init": "truncated"}, {"init": "mup"}]
+)
 def test_a_fresh_model_learns_a_batch_by_heart(changes):
     small = Transformer(ModelConfig(vocab_size=32, context=16, d_model=32, n_layers=2, **changes))
     ids = some_ids(2, 16, 32)
@@ -63,3 +81,31 @@ def test_a_fresh_model_learns_a_batch_by_heart(changes):
         loss.backward()
         optimizer.step()
     assert loss.item() < 0.1
+
+
+def test_the_truncated_normal_has_its_distribution_function():
+    drawn = truncated_normal((200_000,), 1.0, torch.Generator().manual_seed(0)).double()
+    inside = math.erf(3 / math.sqrt(2))
+    for x in (-2.5, -1.0, 0.0, 0.5, 2.0):
+        expected = (math.erf(x / math.sqrt(2)) + inside) / (2 * inside)
+        assert (drawn < x).double().mean().item() == pytest.approx(expected, abs=0.004)
+
+
+def test_the_table_of_the_other_two_by_hand():
+    cut, mup = (ModelConfig(vocab_size=300, init=init, n_layers=8) for init in ("truncated", "mup"))
+    assert start_std("embedding.weight", (300, 256), cut) == 1 / 16
+    assert start_std("blocks.3.attention.q.weight", (256, 256), cut) == 1 / 16
+    assert start_std("blocks.3.attention.o.weight", (256, 256), cut) == 1 / math.sqrt(256 * 8)
+    assert start_std("head.weight", (300, 256), cut) == 1 / 16
+    assert start_std("embedding.weight", (300, 256), mup) == 0.5
+    assert start_std("blocks.3.feed_forward.up.weight", (704, 256), mup) == 0.7 / 16
+    assert start_std("blocks.3.attention.o.weight", (256, 256), mup) == 0.7 / math.sqrt(256 * 16)
+    assert start_std("head.weight", (300, 256), mup) == 1 / 256
+
+
+@pytest.mark.parametrize("init", ["fan_in", "gpt2", "truncated", "mup"])
+def test_padding_does_not_change_the_other_weights(init):
+    plain, padded = model(init=init).state_dict(), model(init=init, vocab_multiple=128).state_dict()
+    assert padded["embedding.weight"].shape == (384, 256)
+    for name, tensor in plain.items():
+        assert torch.equal(padded[name][: len(tensor)], tensor), name

@@ -137,6 +137,57 @@ def test_the_model_and_its_loss_compile_without_a_graph_break():
     subprocess.run([sys.executable, "-c", COMPILED], check=True, cwd=Path(__file__).parent)
 
 
+@pytest.mark.parametrize("variant", ["llama", "soft-capped, padded", "padded"])
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_models_loss_is_the_loss_of_its_logits(variant, fast):
+    model, ids = tiny_model(variant, fast=fast).double(), some_ids(2, 12)
+    expected = cross_entropy(model(ids[:, :-1]), ids[:, 1:], z_loss=0.01)
+    loss = model.loss(ids[:, :-1], ids[:, 1:], z_loss=0.01)
+    torch.testing.assert_close(loss, expected, atol=1e-12, rtol=1e-12)
+    wanted = torch.autograd.grad(expected, list(model.parameters()))
+    for gradient, other in zip(torch.autograd.grad(loss, list(model.parameters())), wanted, strict=True):
+        torch.testing.assert_close(gradient, other, atol=1e-12, rtol=1e-9)
+
+
+def test_padding_is_never_in_the_logits_and_never_an_id():
+    padded, plain = tiny_model("padded"), tiny_model()
+    assert padded.embedding.weight.shape == (64, 32)
+    ids = some_ids(2, 9)
+    assert padded(ids).shape == (2, 9, 61)
+    with torch.no_grad():
+        for name, parameter in plain.named_parameters():
+            parameter.copy_(padded.get_parameter(name)[: len(parameter)])
+    torch.testing.assert_close(padded(ids), plain(ids))
+    with pytest.raises(ShapeError, match=r"token id 61 is outside the vocabulary \(0\.\.60\)"):
+        padded(torch.full((1, 1), 61))
+
+
+def test_capped_logits_stay_within_the_cap():
+    model = tiny_model("soft-capped, padded")
+    with torch.no_grad():
+        model.embedding.weight.mul_(100)
+    assert model(some_ids(2, 9)).abs().max() <= 2.0
+
+
+def test_with_a_window_far_tokens_do_not_matter_but_through_the_layers():
+    model, ids = tiny_model("mistral", n_layers=1), some_ids(1, 12)
+    changed = ids.clone()
+    changed[:, 3] = (changed[:, 3] + 1) % 61
+    difference = (model(changed) - model(ids)).abs().amax(-1)[0]
+    assert (difference[3:8] > 1e-4).all()  # 5 tokens see token 3
+    torch.testing.assert_close(difference[8:], torch.zeros(4), atol=1e-6, rtol=0)
+
+
+def test_dropout_is_off_in_eval_mode_and_drawn_from_the_global_generator_while_training():
+    model, ids = tiny_model(dropout=0.5), some_ids(2, 12)
+    assert torch.equal(model.eval()(ids), tiny_model()(ids))
+    torch.manual_seed(0)
+    first = model.train()(ids)
+    assert not torch.equal(model(ids), first)
+    torch.manual_seed(0)
+    assert torch.equal(model(ids), first)
+
+
 def test_sinusoidal_positions_are_the_papers():
     table = sinusoidal_positions(3, 2, 6)
     expected = [f(t / 10_000 ** (2 * i / 6)) for t in (3, 4) for i in range(3) for f in (math.sin, math.cos)]

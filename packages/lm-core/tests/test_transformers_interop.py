@@ -51,7 +51,13 @@ THEIRS = {
     "mistral": lambda: transformers.MistralForCausalLM(
         transformers.MistralConfig(**SHAPE, head_dim=8, sliding_window=None)
     ),
+    "mistral with a window": lambda: transformers.MistralForCausalLM(
+        transformers.MistralConfig(**SHAPE, head_dim=8, sliding_window=16)
+    ),
     "qwen2": lambda: transformers.Qwen2ForCausalLM(transformers.Qwen2Config(**SHAPE)),
+    "qwen2 with a window": lambda: transformers.Qwen2ForCausalLM(
+        transformers.Qwen2Config(**SHAPE, use_sliding_window=True, sliding_window=16, max_window_layers=0)
+    ),
     "qwen3": lambda: transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**SHAPE, head_dim=16)),
     "gpt2": lambda: transformers.GPT2LMHeadModel(
         transformers.GPT2Config(vocab_size=61, n_positions=64, n_embd=32, n_layer=2, n_head=4)
@@ -77,6 +83,10 @@ OURS = {
     "llama, yarn": {"rope_scaling": RopeScaling(kind="yarn", factor=4.0, original_context=10)},
     "qwen2": {"qkv_bias": True},
     "qwen3": {"qk_norm": True, "tie_embeddings": True, "d_head": 16},
+    "mistral": {"sliding_window": 7},
+    "qwen2 with a window": {"qkv_bias": True, "sliding_window": 7},
+    "qwen3 with a window": {"qk_norm": True, "sliding_window": 7},
+    "padded": {"vocab_multiple": 64, "tie_embeddings": True},
 }
 
 
@@ -119,23 +129,23 @@ def check_in_transformers(ours, folder):
     assert difference(ours, theirs, some_ids(2, 30)) <= 1e-5
     prompt = some_ids(1, 5)
     generated = theirs.generate(
-        prompt, max_new_tokens=32, do_sample=False, attention_mask=torch.ones_like(prompt)
+        prompt, max_new_tokens=64, do_sample=False, attention_mask=torch.ones_like(prompt)
     )
     ids = prompt
     with torch.no_grad():
-        for _ in range(32):
+        for _ in range(64):
             ids = torch.cat([ids, ours(ids)[:, -1:].argmax(-1)], dim=1)
     assert generated.tolist() == ids.tolist()
 
 
 @pytest.mark.parametrize("name", OURS)
 def test_our_folder_loads_in_transformers_with_the_same_logits_and_greedy_text(name, tmp_path):
-    check_in_transformers(tiny_model(**OURS[name]), tmp_path / "ours")
+    check_in_transformers(tiny_model(**OURS[name], context=80), tmp_path / "ours")
 
 
 @pytest.mark.parametrize("variant", ["gpt2", "gpt2 untied"])
 def test_our_gpt2_folder_does_too(variant, tmp_path):
-    check_in_transformers(tiny_model(variant), tmp_path / "ours")
+    check_in_transformers(tiny_model(variant, context=80), tmp_path / "ours")
 
 
 def test_the_first_gpt2_files_without_a_prefix_and_with_buffers_are_read(tmp_path):
@@ -149,10 +159,12 @@ def test_the_first_gpt2_files_without_a_prefix_and_with_buffers_are_read(tmp_pat
     assert difference(load_model(tmp_path / "theirs"), theirs, some_ids(2, 20)) <= 1e-5
 
 
-def test_a_window_that_transformers_would_use_is_refused(tmp_path):
-    config = transformers.MistralConfig(**SHAPE, head_dim=8, sliding_window=16)
-    transformers.MistralForCausalLM(config).save_pretrained(tmp_path / "theirs")
-    with pytest.raises(ModelFolderError, match="sliding_window = 16"):
+def test_windows_in_some_layers_only_are_refused(tmp_path):
+    config = transformers.Qwen2Config(
+        **SHAPE, use_sliding_window=True, sliding_window=16, max_window_layers=1
+    )
+    transformers.Qwen2ForCausalLM(config).save_pretrained(tmp_path / "theirs")
+    with pytest.raises(ModelFolderError, match="layer_types of both kinds"):
         load_model(tmp_path / "theirs")
 
 

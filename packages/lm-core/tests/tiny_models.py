@@ -16,6 +16,10 @@ VARIANTS = {
     "sinusoidal, relu2": {"position": "sinusoidal", "activation": "relu2"},
     "no positions, silu, layer norm": {"position": "none", "activation": "silu", "norm": "layer"},
     "one key/value head": {"n_kv_heads": 1},
+    "mistral": {"sliding_window": 5},
+    "qwen3 with a window": {"qk_norm": True, "sliding_window": 4},
+    "soft-capped, padded": {"logit_softcap": 2.0, "vocab_multiple": 16, "tie_embeddings": True},
+    "padded": {"vocab_multiple": 64},
 }
 VARIANTS["gpt2"]["tie_embeddings"] = True
 

@@ -7,6 +7,7 @@ from lm_core.embedding import Embedding
 from lm_core.feed_forward import MLP, SwiGLU
 from lm_core.kv_cache import KVCache
 from lm_core.linear import Linear
+from lm_core.linear_loss import linear_cross_entropy, soft_cap
 from lm_core.loss import cross_entropy
 from lm_core.model_folder import load_model, read_config, save_model
 from lm_core.norm import LayerNorm, RMSNorm
@@ -32,10 +33,12 @@ __all__ = [
     "attend",
     "clip_grad_norm",
     "cross_entropy",
+    "linear_cross_entropy",
     "load_model",
     "read_config",
     "save_model",
     "silu",
+    "soft_cap",
     "softmax",
 ]
 __version__ = "0.1.0"

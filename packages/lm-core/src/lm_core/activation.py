@@ -22,6 +22,16 @@ def softmax(x: Float[Tensor, "..."], dim: int) -> Float[Tensor, "..."]:
     return (exponentials / total.masked_fill(total == 0.0, 1.0)).to(x.dtype)
 
 
+def dropout(x: Float[Tensor, "..."], p: float | int) -> Float[Tensor, "..."]:
+    """Each number 0 with probability p, else divided by 1 - p, so that the mean stays; from torch's global generator.
+
+    Srivastava et al. 2014, https://jmlr.org/papers/v15/srivastava14a.html.
+    """
+    if p == 0:
+        return x
+    return x * torch.empty_like(x).bernoulli_(1.0 - p).div_(1.0 - p)
+
+
 def silu(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
     """x sigmoid(x). Elfwing et al. 2017, https://arxiv.org/abs/1702.03118, eq. 2."""
     return x * torch.sigmoid(x)

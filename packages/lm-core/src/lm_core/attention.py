@@ -30,9 +30,15 @@ def attend(
     return softmax(scores, dim=-1) @ v
 
 
-def causal_mask(queries: int, keys: int, device: torch.device | None = None) -> Bool[Tensor, "queries keys"]:
-    """True where query i, the (keys - queries + i)-th token of the sequence, may look: at itself and all before it."""
-    return torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+def causal_mask(
+    queries: int, keys: int, device: torch.device | None = None, window: int | None = None
+) -> Bool[Tensor, "queries keys"]:
+    """True where query i, the (keys - queries + i)-th token of the sequence, may look: at itself and all before it.
+
+    With a `window`, at itself and the window - 1 before it (Beltagy et al. 2020, https://arxiv.org/abs/2004.05150).
+    """
+    mask = torch.ones(queries, keys, dtype=torch.bool, device=device).tril(keys - queries)
+    return mask if window is None else mask.triu(keys - queries - window + 1)
 
 
 class Attention(nn.Module):
@@ -57,6 +63,7 @@ class Attention(nn.Module):
         self.n_heads = config.n_heads
         self.n_kv_heads = config.n_kv_heads
         self.d_head = config.d_head
+        self.window = config.sliding_window
         qkv_bias = config.bias or config.qkv_bias
         self.q = Linear(config.d_model, config.n_heads * config.d_head, qkv_bias)
         self.k = Linear(config.d_model, config.n_kv_heads * config.d_head, qkv_bias)
@@ -95,7 +102,7 @@ class Attention(nn.Module):
     ) -> Float[Tensor, "batch n_heads queries d_head"]:
         groups = self.n_heads // self.n_kv_heads
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
-        return attend(q, k, v, causal_mask(q.shape[2], k.shape[2], q.device))
+        return attend(q, k, v, causal_mask(q.shape[2], k.shape[2], q.device, self.window))
 
     def _fused(
         self,
@@ -103,9 +110,13 @@ class Attention(nn.Module):
         k: Float[Tensor, "batch n_kv_heads keys d_head"],
         v: Float[Tensor, "batch n_kv_heads keys d_head"],
     ) -> Float[Tensor, "batch n_heads queries d_head"]:
-        queries, keys = q.shape[2], k.shape[2]
-        whole = queries == keys  # nothing cached before: torch's own causal mask fits
-        mask = None if whole or queries == 1 else causal_mask(queries, keys, q.device)
+        queries = q.shape[2]
+        if queries == 1 and self.window is not None:  # what lies before the window need not even be read
+            k, v = k[:, :, -self.window :], v[:, :, -self.window :]
+        keys = k.shape[2]
+        window = None if self.window is None or self.window >= keys else self.window
+        whole = queries == keys and window is None  # nothing cached before: torch's own causal mask fits
+        mask = None if whole or queries == 1 else causal_mask(queries, keys, q.device, window)
         return nn.functional.scaled_dot_product_attention(
             q, k, v, mask, is_causal=whole and queries > 1, enable_gqa=self.n_heads != self.n_kv_heads
         )

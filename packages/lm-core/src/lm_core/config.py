@@ -10,14 +10,14 @@ from lm_core.rope_scaling import RopeScaling, is_finite_number
 Position = Literal["rope", "learned", "sinusoidal", "none"]
 Norm = Literal["rms", "layer"]
 Activation = Literal["swiglu", "gelu", "relu2", "silu"]
-Init = Literal["fan_in", "gpt2"]
-Family = Literal["llama", "qwen2", "qwen3", "gpt2", "lm_core"]
+Init = Literal["fan_in", "gpt2", "truncated", "mup"]
+Family = Literal["llama", "mistral", "qwen2", "qwen3", "gpt2", "lm_core"]
 
 CHOICES = {
     "position": ("rope", "learned", "sinusoidal", "none"),
     "norm": ("rms", "layer"),
     "activation": ("swiglu", "gelu", "relu2", "silu"),
-    "init": ("fan_in", "gpt2"),
+    "init": ("fan_in", "gpt2", "truncated", "mup"),
 }
 # Larger than any model published, small enough that a hostile file cannot make a machine swap.
 LARGEST = {
@@ -29,7 +29,10 @@ LARGEST = {
     "n_kv_heads": 2**14,
     "d_head": 2**14,
     "d_ff": 2**21,
+    "sliding_window": 2**24,
+    "vocab_multiple": 2**14,
 }
+MAY_BE_NONE = ("n_kv_heads", "d_head", "d_ff", "sliding_window")
 MAX_PARAMETERS = 10**12
 
 
@@ -77,6 +80,14 @@ class ModelConfig:
     rope_scaling: RopeScaling | None = None
     init: Init = "fan_in"
     """How weights start: see lm_core/init.py."""
+    sliding_window: int | None = None
+    """A token sees itself and the sliding_window - 1 before it; None: all before it."""
+    dropout: float = 0.0
+    """Share of numbers dropped while training, from the embedding and from what each half block adds to the stream."""
+    logit_softcap: float | None = None
+    """The logits become cap tanh(logits / cap), so that they stay within +-cap; None: as they are."""
+    vocab_multiple: int = 1
+    """The embedding and the head have rows up to a multiple of this: padding that is never sampled, lost on or saved."""
 
     def __post_init__(self) -> None:
         self._check_types()
@@ -101,7 +112,7 @@ class ModelConfig:
     def _check_types(self) -> None:
         for name, largest in LARGEST.items():
             value = getattr(self, name)
-            if value is None and name in ("n_kv_heads", "d_head", "d_ff"):
+            if value is None and name in MAY_BE_NONE:
                 continue
             if isinstance(value, bool) or not isinstance(value, int):
                 raise ConfigError(f"{name} must be a whole number, got {value!r}")
@@ -120,6 +131,15 @@ class ModelConfig:
             if value <= low:
                 raise ConfigError(f"{name} must be above {low}, got {value!r}")
             object.__setattr__(self, name, float(value))
+        if not is_finite_number(self.dropout) or not 0 <= self.dropout < 1:
+            raise ConfigError(f"dropout must be a number from 0 to below 1, got {self.dropout!r}")
+        object.__setattr__(self, "dropout", float(self.dropout))
+        if self.logit_softcap is not None:
+            if not is_finite_number(self.logit_softcap) or self.logit_softcap <= 0:
+                raise ConfigError(
+                    f"logit_softcap must be a finite number above 0 or None, got {self.logit_softcap!r}"
+                )
+            object.__setattr__(self, "logit_softcap", float(self.logit_softcap))
         if self.norm_eps >= 1:
             raise ConfigError(f"norm_eps must be below 1, got {self.norm_eps!r}")
         if self.rope_scaling is not None and not isinstance(self.rope_scaling, RopeScaling):
@@ -136,8 +156,22 @@ class ModelConfig:
             )
         if self.rope_scaling is not None and self.position != "rope":
             raise ConfigError(f'rope_scaling needs position="rope", got {self.position!r}')
+        if self.sliding_window is not None and self.sliding_window >= self.context:
+            raise ConfigError(
+                f"sliding_window ({self.sliding_window}) is not smaller than the context ({self.context}), so it would "
+                "do nothing; leave it None"
+            )
         if self.bias and self.qkv_bias:
             raise ConfigError("bias=True already gives query, key and value a bias; leave qkv_bias False")
+        if self.init == "mup" and self.tie_embeddings:
+            raise ConfigError(
+                'init="mup" starts the embedding and the head by different rules, so tie_embeddings must be False'
+            )
+
+    @property
+    def padded_vocab_size(self) -> int:
+        """Rows of the embedding and of the head: vocab_size rounded up to a multiple of vocab_multiple."""
+        return -(-self.vocab_size // self.vocab_multiple) * self.vocab_multiple
 
     @property
     def family(self) -> Family:
@@ -148,7 +182,9 @@ class ModelConfig:
             return "gpt2"
         if self.qk_norm:
             return "qwen3"
-        return "qwen2" if self.qkv_bias else "llama"
+        if self.qkv_bias:
+            return "qwen2"
+        return "llama" if self.sliding_window is None else "mistral"
 
     @property
     def exportable(self) -> bool:
@@ -158,6 +194,8 @@ class ModelConfig:
     @property
     def why_not_exportable(self) -> str | None:
         """None, or which choice no published block has and what to choose instead."""
+        if self.logit_softcap is not None:
+            return f"logit_softcap={self.logit_softcap}: Llama, Qwen and GPT-2 have none"
         if self.position in ("sinusoidal", "none"):
             return f'position="{self.position}": only "rope" and "learned" are known elsewhere'
         if self.position == "learned":
@@ -168,6 +206,8 @@ class ModelConfig:
             return f'activation="{self.activation}" with rope: Llama and Qwen blocks have activation="swiglu"'
         if self.qk_norm and (self.bias or self.qkv_bias):
             return "qk_norm with biases: a Qwen3 block has none"
+        if self.bias and self.sliding_window is not None:
+            return "sliding_window with bias=True: a Mistral block has no biases"
         return None
 
     def _why_not_gpt2(self) -> str | None:
@@ -180,6 +220,7 @@ class ModelConfig:
                 ("qk_norm=False", self.qk_norm),
                 ("n_kv_heads=n_heads", self.n_kv_heads != self.n_heads),
                 ("d_head=d_model/n_heads", self.d_head * self.n_heads != self.d_model),
+                ("sliding_window=None", self.sliding_window is not None),
             )
             if differs
         ]

@@ -11,10 +11,12 @@ from typing import Any
 from lm_core.config import ModelConfig
 from lm_core.errors import ConfigError, ModelFolderError
 from lm_core.hf_rope import rope_from_json, rope_to_json
+from lm_core.hf_window import window_from_json, window_to_json
 from lm_core.rope_scaling import RopeScaling
 
 ARCHITECTURES = {
     "llama": "LlamaForCausalLM",
+    "mistral": "MistralForCausalLM",
     "qwen2": "Qwen2ForCausalLM",
     "qwen3": "Qwen3ForCausalLM",
     "gpt2": "GPT2LMHeadModel",
@@ -111,15 +113,11 @@ def _llama_to_json(config: ModelConfig) -> dict[str, Any]:
         "attention_dropout": 0.0,
         "initializer_range": 0.02,
         **rope_to_json(config),
-        "lm_core": {"init": config.init},
+        "lm_core": _notes_to_json(config),
     }
     if config.family == "llama":
         return {**fields, "attention_bias": config.bias, "mlp_bias": config.bias}
-    fields |= {
-        "use_sliding_window": False,
-        "sliding_window": None,
-        "max_window_layers": config.n_layers,
-    }
+    fields |= window_to_json(config)
     return {**fields, "attention_bias": False} if config.family == "qwen3" else fields
 
 
@@ -140,7 +138,8 @@ def _llama_from_json(data: dict[str, Any]) -> ModelConfig:
         complaints.append(f"attention_bias = {bias!r} with mlp_bias = {mlp_bias!r} (both or neither)")
     if family != "llama" and (bias or mlp_bias):
         complaints.append(f"attention_bias = {bias!r}, mlp_bias = {mlp_bias!r}")
-    complaints += _window(data, context)
+    window, refused = window_from_json(data, context)
+    complaints += refused
     if complaints:
         raise _refusal(family, complaints)
     return ModelConfig(
@@ -159,7 +158,8 @@ def _llama_from_json(data: dict[str, Any]) -> ModelConfig:
         bias=family == "llama" and bias,
         qkv_bias=family == "qwen2",
         rope_scaling=scaling,
-        init=_init(data),
+        sliding_window=window,
+        **_notes_from_json(data),
     )
 
 
@@ -168,25 +168,6 @@ def _rope(data: dict[str, Any], context: Any) -> tuple[Any, RopeScaling | None, 
         return rope_from_json(data, context)
     except (ConfigError, TypeError) as error:
         return None, None, [str(error)]
-
-
-def _window(data: dict[str, Any], context: Any) -> list[str]:
-    """A complaint when some layer would look back over fewer tokens than the context."""
-    complaints = []
-    window = data.get("sliding_window")
-    if data["model_type"] == "mistral" and "sliding_window" not in data:
-        window = 4096  # transformers' default for this model_type
-    in_use = data.get("use_sliding_window", not data["model_type"].startswith("qwen"))
-    numbers = isinstance(window, int) and isinstance(context, int)
-    if window is not None and in_use and not (numbers and window >= context):
-        complaints.append(f"sliding_window = {window!r}, smaller than the context of {context}")
-    kinds = data.get("layer_types") or []
-    if not isinstance(kinds, list):
-        return [*complaints, f"layer_types = {kinds!r}"]
-    others = sorted({str(kind) for kind in kinds} - {"full_attention"})
-    if others and not (others == ["sliding_attention"] and not complaints and window is not None):
-        complaints.append(f"layer_types with {', '.join(others)}")
-    return complaints
 
 
 def _gpt2_to_json(config: ModelConfig) -> dict[str, Any]:
@@ -202,10 +183,10 @@ def _gpt2_to_json(config: ModelConfig) -> dict[str, Any]:
         "layer_norm_epsilon": config.norm_eps,
         "tie_word_embeddings": config.tie_embeddings,
         "attn_pdrop": 0.0,
-        "embd_pdrop": 0.0,
-        "resid_pdrop": 0.0,
+        "embd_pdrop": config.dropout,
+        "resid_pdrop": config.dropout,
         "initializer_range": 0.02,
-        "lm_core": {"init": config.init},
+        "lm_core": _notes_to_json(config),
     }
 
 
@@ -227,7 +208,7 @@ def _gpt2_from_json(data: dict[str, Any]) -> ModelConfig:
         norm="layer",
         activation="gelu",
         bias=True,
-        init=_init(data),
+        **_notes_from_json(data),
     )
 
 
@@ -257,6 +238,18 @@ def _need(data: dict[str, Any], names: list[str]) -> None:
         raise ModelFolderError(f"config.json lacks {', '.join(missing)}")
 
 
-def _init(data: dict[str, Any]) -> Any:
+def _notes_to_json(config: ModelConfig) -> dict[str, Any]:
+    """What only matters to us (how the weights started, training, memory), under a key that others pass over."""
+    notes: dict[str, Any] = {"init": config.init}
+    if config.dropout:
+        notes["dropout"] = config.dropout
+    if config.vocab_multiple != 1:
+        notes["vocab_multiple"] = config.vocab_multiple
+    return notes
+
+
+def _notes_from_json(data: dict[str, Any]) -> dict[str, Any]:
     ours = data.get("lm_core")
-    return ours.get("init", "fan_in") if isinstance(ours, dict) else "fan_in"
+    if not isinstance(ours, dict):
+        return {}
+    return {name: ours[name] for name in ("init", "dropout", "vocab_multiple") if name in ours}

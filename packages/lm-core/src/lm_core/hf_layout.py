@@ -1,19 +1,24 @@
 """Which tensors a model folder's files hold, under transformers' names, and which of our parameters each one is."""
 
 import re
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lm_core.config import ModelConfig
+from lm_core.init import VOCABULARY
 from lm_core.parameter_shapes import parameter_shapes
 
 
 @dataclass(frozen=True)
 class FileTensor:
-    """One tensor of a file: some of our parameters joined along their first axis, then transposed where it says so."""
+    """One tensor of a file: some of our parameters joined along their first axis, then transposed where it says so.
+
+    Of a parameter with padding, only the first `rows` rows are in the file.
+    """
 
     name: str
     parameters: tuple[str, ...]
     transposed: bool = False
+    rows: int | None = None
 
 
 # Buffers that older files carry and that are computed here.
@@ -27,16 +32,23 @@ def file_tensors(config: ModelConfig) -> list[FileTensor]:
     A tied head has no tensor of its own. For `family == "lm_core"`, the names are our own parameters' names.
     """
     if config.family == "gpt2":
-        return _gpt2(config)
-    if config.family == "lm_core":
-        return [FileTensor(name, (name,)) for name in parameter_shapes(config)]
-    return _llama(config)
+        found = _gpt2(config)
+    elif config.family == "lm_core":
+        found = [FileTensor(name, (name,)) for name in parameter_shapes(config)]
+    else:
+        found = _llama(config)
+    if config.padded_vocab_size == config.vocab_size:
+        return found
+    return [
+        replace(tensor, rows=config.vocab_size) if tensor.parameters[0] in VOCABULARY else tensor
+        for tensor in found
+    ]
 
 
 def stored_shape(tensor: FileTensor, shapes: dict[str, tuple[int, ...]]) -> tuple[int, ...]:
     """The shape of a file's tensor, from its parameters' shapes."""
     parts = [shapes[name] for name in tensor.parameters]
-    joined = (sum(part[0] for part in parts), *parts[0][1:])
+    joined = (sum(part[0] for part in parts) if tensor.rows is None else tensor.rows, *parts[0][1:])
     return joined[::-1] if tensor.transposed else joined
 
 

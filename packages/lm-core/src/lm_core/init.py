@@ -1,19 +1,26 @@
-"""How weights start: the two recipes in one table, and the function that applies them from a seed.
+"""How weights start: the recipes in one table, and the function that applies them from a seed.
 
-| weight                         | "fan_in" (default)         | "gpt2"                     |
-|--------------------------------|----------------------------|----------------------------|
-| token and position embeddings  | normal, std 0.5            | normal, std 0.02           |
-| linear layers of a block       | normal, std 0.7/sqrt(d_in) | normal, std 0.02           |
-| attention output, down         | zero                       | normal, std 0.02/sqrt(2 n) |
-| head, untied                   | zero                       | normal, std 0.02           |
-| tied embedding and head        | normal, std 0.02           | normal, std 0.02           |
-| norm weights / every bias      | one / zero                 | one / zero                 |
+| weight                         | "fan_in" (default)  | "gpt2"           | "truncated" (cut at 3)  | "mup"                   |
+|--------------------------------|---------------------|------------------|-------------------------|-------------------------|
+| token and position embeddings  | 0.5                 | 0.02             | 1/sqrt(d_model)         | 0.5                     |
+| linear layers of a block       | 0.7/sqrt(d_in)      | 0.02             | 1/sqrt(d_in)            | 0.7/sqrt(d_in)          |
+| attention output, down         | zero                | 0.02/sqrt(2 n)   | 1/sqrt(2 d_in l)        | 0.7/sqrt(2 n d_in)      |
+| head, untied                   | zero                | 0.02             | 1/sqrt(d_in)            | 1/d_in                  |
+| tied embedding and head        | 0.02                | 0.02             | 1/sqrt(d_model)         | refused                 |
+| norm weights / every bias      | one / zero          | one / zero       | one / zero              | one / zero              |
 
-n is the number of layers, d_in the layer's input width. "fan_in" starts every block as the identity and the logits
-at zero, so the first loss is ln(vocab_size) exactly; measured as the better start for small models trained in minutes.
-A tied table is the head as well: at std 0.5 its logits would start with a deviation of 0.5 sqrt(d_model), at zero
-nothing would ever be learnt, hence GPT-2's 0.02. "gpt2" is Radford et al. 2019, section 2.3
+Numbers are standard deviations of a normal distribution; n is the number of layers, l = 1 ... n the layer, d_in the
+layer's input width.
+
+"fan_in" starts every block as the identity and the logits at zero, so the first loss is ln(vocab_size) exactly; measured
+as the better start for small models trained in minutes. A tied table is the head as well: at std 0.5 its logits would
+start with a deviation of 0.5 sqrt(d_model), at zero nothing would ever be learnt, hence GPT-2's 0.02.
+"gpt2" is Radford et al. 2019, section 2.3
 (https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf).
+"truncated" has no outliers, and later layers write less (depth scaling: Zhang et al. 2019, https://arxiv.org/abs/1908.11365).
+"mup" follows the maximal update parametrisation, Yang et al. 2022, Tensor Programs V, https://arxiv.org/abs/2203.03466,
+table 3: with the learning rates of `lm_core.optim.mup_groups`, the best ones of a narrow model stay the best of a wide
+one. Keep d_head fixed and grow the number of heads: then 1/sqrt(d_head) in the attention is a constant.
 """
 
 from __future__ import annotations
@@ -30,6 +37,8 @@ if TYPE_CHECKING:
 EMBEDDING_STD = 0.5
 LINEAR_GAIN = 0.7
 GPT2_STD = 0.02
+CUT = 3.0  # standard deviations
+VOCABULARY = ("embedding.weight", "head.weight")  # whose rows may be padded
 
 
 def fan_in_normal_(weight: Tensor) -> None:
@@ -62,6 +71,7 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
     Parameters without memory (device "meta") are left alone.
     """
     generator = torch.Generator("cpu").manual_seed(seed)
+    draw = truncated_normal if config.init == "truncated" else normal
     for name, parameter in model.named_parameters():
         if parameter.is_meta:
             continue
@@ -72,8 +82,23 @@ def initialise(model: nn.Module, config: ModelConfig, seed: int) -> None:
             elif std == 0.0:
                 parameter.zero_()
             else:
-                drawn = torch.empty(parameter.shape, dtype=torch.float32, device="cpu")
-                parameter.copy_(drawn.normal_(0.0, std, generator=generator))
+                # rows of padding stay zero and are not drawn: the others do not depend on how many there are
+                rows = config.vocab_size if name in VOCABULARY else len(parameter)
+                parameter[rows:].zero_()
+                parameter[:rows].copy_(draw((rows, *parameter.shape[1:]), std, generator))
+
+
+def normal(shape: tuple[int, ...], std: float, generator: torch.Generator) -> Tensor:
+    """Float32 numbers on the CPU with mean 0 and standard deviation `std`."""
+    return torch.empty(shape, dtype=torch.float32, device="cpu").normal_(0.0, std, generator=generator)
+
+
+def truncated_normal(shape: tuple[int, ...], std: float, generator: torch.Generator) -> Tensor:
+    """The same, but never beyond CUT standard deviations: the inverse of the normal's distribution function, at uniform
+    numbers between its values at -CUT and CUT. (The deviation that is left is 0.987 std.)"""
+    most = math.erf(CUT / math.sqrt(2.0))
+    uniform = torch.empty(shape, dtype=torch.float32, device="cpu").uniform_(-most, most, generator=generator)
+    return uniform.erfinv_().mul_(math.sqrt(2.0) * std).clamp_(-CUT * std, CUT * std)
 
 
 def start_std(name: str, shape: tuple[int, ...], config: ModelConfig) -> float | None:
@@ -82,12 +107,17 @@ def start_std(name: str, shape: tuple[int, ...], config: ModelConfig) -> float |
         return 0.0
     if len(shape) == 1:
         return None
-    zero_start = config.init == "fan_in"
-    if name in ("embedding.weight", "position_embedding.weight"):
+    is_table = name in ("embedding.weight", "position_embedding.weight")
+    is_head = name == "head.weight"
+    writes = name.endswith((".attention.o.weight", ".feed_forward.down.weight"))
+    d_in, n = shape[1], config.n_layers
+    if config.init == "gpt2":
+        return GPT2_STD / math.sqrt(2 * n) if writes else GPT2_STD
+    if config.init == "truncated":
+        return 1.0 / math.sqrt(d_in * (2 * (1 + int(name.split(".")[1])) if writes else 1))
+    if is_table:
         tied = config.tie_embeddings and name == "embedding.weight"
-        return EMBEDDING_STD if zero_start and not tied else GPT2_STD
-    if name == "head.weight":
-        return 0.0 if zero_start else GPT2_STD
-    if name.endswith((".attention.o.weight", ".feed_forward.down.weight")):
-        return 0.0 if zero_start else GPT2_STD / math.sqrt(2 * config.n_layers)
-    return LINEAR_GAIN / math.sqrt(shape[1]) if zero_start else GPT2_STD
+        return GPT2_STD if tied else EMBEDDING_STD
+    if config.init == "mup":
+        return 1.0 / d_in if is_head else LINEAR_GAIN / math.sqrt(d_in * (2 * n if writes else 1))
+    return 0.0 if is_head or writes else LINEAR_GAIN / math.sqrt(d_in)

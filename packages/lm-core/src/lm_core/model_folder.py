@@ -195,13 +195,17 @@ def _one_dtype(sources: list[tuple[FileTensor, StoredTensor]]) -> torch.dtype:
 
 
 def _join(parts: list[Tensor], stored: FileTensor, dtype: torch.dtype) -> Tensor:
-    joined = parts[0] if len(parts) == 1 else torch.cat(parts)
+    joined = (parts[0] if len(parts) == 1 else torch.cat(parts))[: stored.rows]
     return (joined.T if stored.transposed else joined).to("cpu", dtype).contiguous()
 
 
 def _split_into(parameters: list[Tensor], value: Tensor, stored: FileTensor) -> None:
     joined = value.T if stored.transposed else value
     with torch.no_grad():
+        if stored.rows is not None:
+            (parameter,) = parameters
+            parameter[stored.rows :].zero_()
+            parameters = [parameter[: stored.rows]]
         rows = [len(parameter) for parameter in parameters]
         for parameter, part in zip(parameters, torch.split(joined, rows), strict=True):
             parameter.copy_(part)

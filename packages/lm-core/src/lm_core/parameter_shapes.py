@@ -5,7 +5,7 @@ from lm_core.config import ModelConfig
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:
     """name -> shape, in the order of `Transformer(config).named_parameters()`."""
-    table = (config.vocab_size, config.d_model)
+    table = (config.padded_vocab_size, config.d_model)
     shapes: dict[str, tuple[int, ...]] = {"embedding.weight": table}
     if config.position == "learned":
         shapes["position_embedding.weight"] = (config.context, config.d_model)

@@ -11,14 +11,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
 
+from lm_core.activation import dropout
 from lm_core.attention import Attention
 from lm_core.config import ModelConfig
-from lm_core.embedding import Embedding
+from lm_core.embedding import Embedding, check_ids
 from lm_core.errors import ShapeError
 from lm_core.feed_forward import MLP, SwiGLU
 from lm_core.init import allocate, initialise
 from lm_core.kv_cache import KVCache
 from lm_core.linear import Linear
+from lm_core.linear_loss import linear_cross_entropy, soft_cap
 from lm_core.memory import require_memory
 from lm_core.norm import LayerNorm, RMSNorm
 from lm_core.rope import RotaryEmbedding
@@ -36,6 +38,7 @@ class Block(nn.Module):
         fast: bool = True,
     ) -> None:
         super().__init__()
+        self.dropout = config.dropout
         self.attention_norm = make_norm(config, fast)
         self.attention = Attention(config, layer, rotary, fast=fast)
         self.feed_forward_norm = make_norm(config, fast)
@@ -44,8 +47,9 @@ class Block(nn.Module):
     def forward(
         self, x: Float[Tensor, "batch length d_model"], cache: KVCache | None = None
     ) -> Float[Tensor, "batch length d_model"]:
-        x = x + self.attention(self.attention_norm(x), cache)
-        y: Tensor = x + self.feed_forward(self.feed_forward_norm(x))
+        p = self.dropout if self.training else 0.0
+        x = x + dropout(self.attention(self.attention_norm(x), cache), p)
+        y: Tensor = x + dropout(self.feed_forward(self.feed_forward_norm(x)), p)
         return y
 
 
@@ -60,18 +64,19 @@ class Transformer(nn.Module):
     def __init__(self, config: ModelConfig, *, seed: int = 0, fast: bool = True) -> None:
         super().__init__()
         self.config = config
+        self.fast = fast
         device = torch.get_default_device()
         require_memory(config, device)
         rotary = make_rotary(config)
         with torch.device("meta"):  # allocated below, once and drawn once
-            self.embedding = Embedding(config.vocab_size, config.d_model)
+            self.embedding = Embedding(config.padded_vocab_size, config.d_model)
             if config.position == "learned":
                 self.position_embedding = Embedding(config.context, config.d_model)
             self.blocks = nn.ModuleList(
                 Block(config, layer, rotary, fast=fast) for layer in range(config.n_layers)
             )
             self.norm = make_norm(config, fast)
-            self.head = None if config.tie_embeddings else Linear(config.d_model, config.vocab_size)
+            self.head = None if config.tie_embeddings else Linear(config.d_model, config.padded_vocab_size)
         allocate(self, device)
         initialise(self, config, seed)
 
@@ -92,6 +97,7 @@ class Transformer(nn.Module):
             x = x + self.position_embedding.weight[start : start + ids.shape[1]]
         elif self.config.position == "sinusoidal":
             x = x + sinusoidal_positions(start, ids.shape[1], self.config.d_model, ids.device).to(x.dtype)
+        x = dropout(x, self.config.dropout if self.training else 0.0)
         for block in self.blocks:
             x = block(x, cache)
         y: Tensor = self.norm(x)
@@ -100,7 +106,27 @@ class Transformer(nn.Module):
     def logits(self, hidden: Float[Tensor, "... d_model"]) -> Float[Tensor, "... vocab_size"]:
         """The head alone: one number for each id of the vocabulary."""
         y: Tensor = hidden @ self.embedding.weight.T if self.head is None else self.head(hidden)
-        return y
+        y = soft_cap(y, self.config.logit_softcap)
+        rows = self.config.vocab_size
+        return y if y.shape[-1] == rows else y[..., :rows]  # padding is cut off
+
+    def loss(
+        self,
+        ids: Int[Tensor, "batch length"],
+        targets: Int[Tensor, "batch length"],
+        *,
+        z_loss: float | int = 0.0,
+    ) -> Float[Tensor, ""]:
+        """cross_entropy(model(ids), targets, z_loss=z_loss), without ever holding the logits of all positions."""
+        return linear_cross_entropy(
+            self.hidden(ids),
+            self.embedding.weight if self.head is None else self.head.weight,
+            targets,
+            vocab_size=self.config.vocab_size,
+            softcap=self.config.logit_softcap,
+            z_loss=z_loss,
+            fast=self.fast,
+        )
 
     def _check(self, ids: Tensor, start: int, cache: KVCache | None) -> None:
         if ids.dim() != 2 or ids.shape[1] == 0:
@@ -110,6 +136,8 @@ class Transformer(nn.Module):
             raise ShapeError(
                 f"the model's context is {self.config.context} tokens, got {ids.shape[1]}{cached}; give it fewer"
             )
+        if self.config.padded_vocab_size > self.config.vocab_size:
+            check_ids(ids, self.config.vocab_size, "token id")
         if cache is not None:
             cache.check_room(*ids.shape)
 

@@ -1,0 +1,141 @@
+"""The head and the loss in one: cross-entropy straight from hidden states, without ever holding all logits.
+
+For T tokens and a vocabulary of V, the logits, their softmax and their gradient are T V numbers each: at V = 50,000 more
+than all the rest of a small model's training step. Here the tokens are taken in chunks; a chunk's logits are made, turned
+into its gradient on the spot, and multiplied back into the gradients of the hidden states and of the head.
+"""
+
+from typing import Any
+
+import torch
+from jaxtyping import Float, Int
+from torch import Tensor
+
+from lm_core.embedding import check_ids
+from lm_core.errors import ConfigError, ShapeError
+from lm_core.loss import check_targets, check_z_loss, cross_entropy, loss_and_gradient
+from lm_core.norm import widen
+
+# Logits held at once. Larger chunks mean fewer passes over the head's gradient, which each chunk is added to.
+CHUNK_ELEMENTS = 1 << 24
+
+
+def linear_cross_entropy(
+    hidden: Float[Tensor, "... d_model"],
+    weight: Float[Tensor, "rows width"],
+    targets: Int[Tensor, "..."],
+    *,
+    vocab_size: int | None = None,
+    softcap: float | int | None = None,
+    z_loss: float | int = 0.0,
+    chunk: int | None = None,
+    fast: bool = True,
+) -> Float[Tensor, ""]:
+    """cross_entropy(soft_cap(hidden @ weight.T, softcap)[..., :vocab_size], targets, z_loss=z_loss), in less memory.
+
+    `chunk` tokens are taken at a time (None: as many as make 16 million logits); the result does not depend on it but for
+    rounding. Loss and gradients are computed together in the forward pass, so that a gradient that is not wanted should be
+    switched off (torch.no_grad). Rows of `weight` from `vocab_size` on are padding: they get no probability and no gradient.
+    Under autocast the products run in its dtype; the softmax always in float32 or wider. Raises what cross_entropy raises.
+
+    `fast=False`, and torch.compile, which fuses by itself, make all the logits and leave the gradient to autograd.
+    """
+    rows, d_model = weight.shape
+    vocab_size = rows if vocab_size is None else vocab_size
+    if not 1 <= vocab_size <= rows:
+        raise ShapeError(f"vocab_size must be from 1 to the weight's {rows} rows, got {vocab_size}")
+    if hidden.shape[-1] != d_model:
+        raise ShapeError(f"hidden must end with the weight's d_model of {d_model}, got {tuple(hidden.shape)}")
+    check_targets(targets, hidden.shape, "hidden states")
+    check_ids(targets, vocab_size, "target id")
+    check_z_loss(z_loss)
+    if chunk is not None and chunk < 1:
+        raise ConfigError(f"chunk must be at least 1 token, got {chunk}")
+    if not fast or torch.compiler.is_compiling():
+        logits = soft_cap(hidden @ weight.T, softcap)[..., :vocab_size]
+        return cross_entropy(logits, targets, z_loss=z_loss, fast=fast)
+    device = hidden.device.type
+    dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
+    size = max(1, CHUNK_ELEMENTS // rows) if chunk is None else chunk
+    flat, column = hidden.reshape(-1, d_model), targets.reshape(-1, 1).long()
+    loss: Tensor = _LinearCrossEntropy.apply(flat, weight, column, vocab_size, softcap, z_loss, size, dtype)
+    return loss
+
+
+def soft_cap(logits: Float[Tensor, "..."], cap: float | int | None) -> Float[Tensor, "..."]:
+    """cap tanh(logits / cap): the logits themselves while small, never beyond +-cap. None leaves them as they are.
+
+    Gemma Team 2024, Gemma 2, https://arxiv.org/abs/2408.00118, section 2.
+    """
+    return logits if cap is None else cap * torch.tanh(logits / cap)
+
+
+class _LinearCrossEntropy(torch.autograd.Function):
+    """For a chunk with hidden states X (rows d_model), head W and D = d loss / d (X W^T):
+
+    d loss / d X = D W        d loss / d W = D^T X, summed over the chunks
+    """
+
+    @staticmethod
+    def forward(
+        ctx: Any,
+        hidden: Tensor,
+        weight: Tensor,
+        column: Tensor,
+        vocab_size: int,
+        softcap: float | None,
+        z_loss: float,
+        size: int,
+        dtype: torch.dtype,
+    ) -> Tensor:
+        tokens, (rows, _) = len(hidden), weight.shape
+        size = min(size, tokens)
+        of_hidden, of_weight = ctx.needs_input_grad[:2]
+        with torch.autocast(hidden.device.type, enabled=False):
+            inputs, matrix = hidden.to(dtype), weight.to(dtype)
+            grad_hidden = torch.empty_like(inputs) if of_hidden else None
+            grad_weight = torch.zeros_like(weight) if of_weight else None
+            logits_of_all = inputs.new_empty(size, rows)
+            gradient_of_all = widen(inputs[:0]).new_empty(size, rows)
+            loss = gradient_of_all.new_zeros(())
+            for start in range(0, tokens, size):
+                x, picked = inputs[start : start + size], column[start : start + size]
+                product, gradient = logits_of_all[: len(x)], gradient_of_all[: len(x)]
+                torch.mm(x, matrix.T, out=product)
+                logits = widen(product)
+                if softcap is not None:
+                    logits = logits.div_(softcap).tanh_().mul_(softcap)
+                logits[:, vocab_size:] = -torch.inf
+                loss += loss_and_gradient(logits, picked, tokens, z_loss, gradient)
+                if (
+                    softcap is not None
+                ):  # d/dx of cap tanh(x / cap) is 1 - tanh(x / cap)^2; the padding's inf stays out
+                    logits[:, vocab_size:] = 0.0
+                    gradient.mul_(logits.div_(softcap).square_().neg_().add_(1.0))
+                narrow = gradient.to(dtype)
+                if grad_hidden is not None:
+                    torch.mm(narrow, matrix, out=grad_hidden[start : start + size])
+                if grad_weight is not None:
+                    _add_product_(grad_weight, narrow.T, x)
+        ctx.save_for_backward(grad_hidden, grad_weight)
+        ctx.hidden_dtype = hidden.dtype
+        return loss
+
+    @staticmethod
+    @torch.autograd.function.once_differentiable
+    def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
+        grad_hidden, grad_weight = ctx.saved_tensors
+        if grad_hidden is not None:
+            grad_hidden = grad_hidden.to(ctx.hidden_dtype)
+        if not (grad.device.type == "cpu" and grad.item() == 1.0):
+            grad_hidden = None if grad_hidden is None else grad_hidden * grad.to(grad_hidden.dtype)
+            grad_weight = None if grad_weight is None else grad_weight * grad.to(grad_weight.dtype)
+        return grad_hidden, grad_weight, None, None, None, None, None, None
+
+
+def _add_product_(total: Tensor, a: Tensor, b: Tensor) -> None:
+    """total += a b, in one product where the dtypes allow it."""
+    if total.dtype == a.dtype:
+        total.addmm_(a, b)
+    else:
+        total.add_(a @ b)

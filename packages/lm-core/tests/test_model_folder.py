@@ -1,10 +1,13 @@
 import json
 import logging
 import struct
+import subprocess
+import sys
 
 import pytest
 import torch
-from lm_core import load_model, read_config, save_model
+from lm_core import ModelConfig, Transformer, load_model, read_config, save_model, tensor_files
+from lm_core.counts import parameter_count
 from lm_core.errors import DamagedFileError, ModelFolderError
 from lm_core.init import VOCABULARY
 from lm_core.manifest import read_manifest
@@ -258,3 +261,63 @@ def test_no_such_folder_and_a_file_instead_of_one(folder):
         load_model(folder / "nowhere")
     with pytest.raises(ModelFolderError, match=r"is a file; give the folder that holds config\.json"):
         load_model(folder / "model.safetensors")
+
+
+@pytest.mark.parametrize("variant", ["llama", "gpt2", "padded"])
+def test_shards_are_written_with_their_index_and_read_back_bit_for_bit(variant, tmp_path):
+    model = tiny_model(variant)
+    save_model(model, tmp_path / "m", max_shard_bytes=20_000)
+    index = json.loads((tmp_path / "m" / "model.safetensors.index.json").read_text())
+    files = sorted(path.name for path in (tmp_path / "m").glob("*.safetensors"))
+    assert len(files) > 2
+    assert files == [f"model-{n:05}-of-{len(files):05}.safetensors" for n in range(1, len(files) + 1)]
+    held = {}
+    for file in files:
+        tensors = load_file(tmp_path / "m" / file)
+        size = sum(tensor.numel() * tensor.element_size() for tensor in tensors.values())
+        assert size <= 20_000 or len(tensors) == 1
+        held |= dict.fromkeys(tensors, file)
+        assert file in read_manifest(tmp_path / "m").files
+    assert index["weight_map"] == held
+    assert index["metadata"]["total_size"] == sum(
+        p[: 61 if name in VOCABULARY else None].numel() * 4 for name, p in model.named_parameters()
+    )
+    assert torch.equal(load_model(tmp_path / "m")(some_ids(2, 9)), model(some_ids(2, 9)))
+
+
+def test_weights_that_fit_into_one_file_are_one_file(tmp_path):
+    save_model(tiny_model(), tmp_path / "m", max_shard_bytes=10**9)
+    assert [path.name for path in (tmp_path / "m").glob("*.safetensors*")] == ["model.safetensors"]
+    with pytest.raises(ModelFolderError, match="max_shard_bytes must be at least 1, got 0"):
+        save_model(tiny_model(), tmp_path / "n", max_shard_bytes=0)
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.bfloat16])
+def test_tensors_are_read_in_pieces_when_they_are_converted(dtype, folder, monkeypatch):
+    monkeypatch.setattr(tensor_files, "READ_AT_ONCE", 100)
+    state = load_model(folder, dtype=dtype).state_dict()
+    for name, tensor in tiny_model().state_dict().items():
+        assert torch.equal(state[name], tensor.to(dtype)), name
+
+
+PEAK = """
+import sys
+from pathlib import Path
+from lm_core import load_model
+def peak():
+    return next(int(line.split()[1]) for line in Path("/proc/self/status").read_text().splitlines() if line.startswith("VmHWM"))
+load_model(sys.argv[1])  # whatever the first call brings in
+before = peak()
+load_model(sys.argv[2])
+print(1024 * (peak() - before))
+"""
+
+
+@pytest.mark.skipif(not sys.platform.startswith("linux"), reason="reads the peak from /proc")
+def test_loading_takes_little_more_memory_than_the_weights(folder, tmp_path):
+    large = ModelConfig(vocab_size=8192, d_model=512, n_layers=5, n_heads=8, d_ff=4096)
+    save_model(Transformer(large), tmp_path / "large")
+    weights = 4 * parameter_count(large)  # 180 MB
+    command = [sys.executable, "-c", PEAK, str(folder), str(tmp_path / "large")]
+    taken = int(subprocess.run(command, capture_output=True, text=True, check=True).stdout)
+    assert weights < taken <= 1.1 * weights

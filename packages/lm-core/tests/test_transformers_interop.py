@@ -123,8 +123,8 @@ def test_half_precision_files_are_read_as_they_are_or_widened(dtype, tmp_path):
     assert difference(widened, theirs, some_ids(2, 20)) <= 1e-5
 
 
-def check_in_transformers(ours, folder):
-    save_model(ours, folder, bos_token_id=1)
+def check_in_transformers(ours, folder, **options):
+    save_model(ours, folder, bos_token_id=1, **options)
     theirs = transformers.AutoModelForCausalLM.from_pretrained(folder).eval()
     assert difference(ours, theirs, some_ids(2, 30)) <= 1e-5
     prompt = some_ids(1, 5)
@@ -141,6 +141,11 @@ def check_in_transformers(ours, folder):
 @pytest.mark.parametrize("name", OURS)
 def test_our_folder_loads_in_transformers_with_the_same_logits_and_greedy_text(name, tmp_path):
     check_in_transformers(tiny_model(**OURS[name], context=80), tmp_path / "ours")
+
+
+def test_our_shards_do_too(tmp_path):
+    check_in_transformers(tiny_model(context=80), tmp_path / "ours", max_shard_bytes=20_000)
+    assert len(list((tmp_path / "ours").glob("*.safetensors"))) > 1
 
 
 @pytest.mark.parametrize("variant", ["gpt2", "gpt2 untied"])

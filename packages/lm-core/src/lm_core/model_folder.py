@@ -14,7 +14,6 @@ from pathlib import Path
 from typing import Any
 
 import torch
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lm_core.config import ModelConfig
@@ -25,10 +24,9 @@ from lm_core.init import allocate
 from lm_core.manifest import check_file, new_folder, read_manifest, seal_folder, verify_folder
 from lm_core.memory import require_memory
 from lm_core.parameter_shapes import parameter_shapes
-from lm_core.tensor_files import SINGLE, StoredTensor, read_json, stored_tensors
+from lm_core.tensor_files import DTYPES, SINGLE, StoredTensor, read_json, stored_tensors, write_tensors
 from lm_core.transformer import Transformer
 
-DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 KINDS = ("model", "checkpoint")
 LISTED = 200  # complaints in one error
 
@@ -45,12 +43,14 @@ def save_model(
     add_files: Callable[[Path], None] | None = None,
     bos_token_id: int | None = None,
     eos_token_id: int | None = None,
+    max_shard_bytes: int | None = None,
 ) -> None:
     """Writes a new model folder, which appears whole or not at all.
 
     `dtype` casts the weights on the way (None keeps theirs). `add_files` is called with the unfinished folder, to put
     a tokenizer or training state beside the model; the manifest, with `kind` and `facts`, seals it all. The two token
-    ids are what other software's `generate` starts and stops at.
+    ids are what other software's `generate` starts and stops at. Weights of more than `max_shard_bytes` are written as
+    several files and an index (None: always one file).
     Raises ModelFolderError for a dtype or id that cannot be written, and the manifest module's errors for an existing
     folder or a full disk.
     """
@@ -68,6 +68,8 @@ def save_model(
             raise ModelFolderError(
                 f"{name} {token} is outside the vocabulary (0..{model.config.vocab_size - 1})"
             )
+    if max_shard_bytes is not None and max_shard_bytes < 1:
+        raise ModelFolderError(f"max_shard_bytes must be at least 1, got {max_shard_bytes}")
     parameters = dict(model.named_parameters())
     tensors = {
         stored.name: _join([parameters[name].detach() for name in stored.parameters], stored, dtype)
@@ -79,7 +81,7 @@ def save_model(
     with new_folder(folder, expected_bytes=size) as unfinished:
         _write_json(unfinished / "config.json", config)
         _write_json(unfinished / "generation_config.json", generation)
-        save_file(tensors, unfinished / SINGLE, metadata={"format": "pt"})
+        write_tensors(unfinished, tensors, max_shard_bytes)
         if add_files is not None:
             add_files(unfinished)
         seal_folder(unfinished, kind=kind, facts=facts or {})
@@ -116,7 +118,7 @@ def load_model(
         model.to(device)  # the rotary tables, which are no parameters
         parameters = dict(model.named_parameters())
         for wanted, source in sources:
-            _split_into([parameters[name] for name in wanted.parameters], source.read(), wanted)
+            _read_into([parameters[name] for name in wanted.parameters], source, wanted)
     return model.eval()
 
 
@@ -199,16 +201,20 @@ def _join(parts: list[Tensor], stored: FileTensor, dtype: torch.dtype) -> Tensor
     return (joined.T if stored.transposed else joined).to("cpu", dtype).contiguous()
 
 
-def _split_into(parameters: list[Tensor], value: Tensor, stored: FileTensor) -> None:
+@torch.no_grad()
+def _read_into(parameters: list[Tensor], source: StoredTensor, stored: FileTensor) -> None:
+    if stored.rows is not None:
+        (parameter,) = parameters
+        parameter[stored.rows :].zero_()
+        parameters = [parameter[: stored.rows]]
+    if len(parameters) == 1 and not stored.transposed:
+        source.read_into(parameters[0])
+        return
+    value = source.read()
     joined = value.T if stored.transposed else value
-    with torch.no_grad():
-        if stored.rows is not None:
-            (parameter,) = parameters
-            parameter[stored.rows :].zero_()
-            parameters = [parameter[: stored.rows]]
-        rows = [len(parameter) for parameter in parameters]
-        for parameter, part in zip(parameters, torch.split(joined, rows), strict=True):
-            parameter.copy_(part)
+    rows = [len(parameter) for parameter in parameters]
+    for parameter, part in zip(parameters, torch.split(joined, rows), strict=True):
+        parameter.copy_(part)
 
 
 def _write_json(path: Path, data: dict[str, Any]) -> None:

@@ -1,37 +1,72 @@
-"""The safetensors files of a folder: which there are, and what their headers say, before any tensor is read."""
+"""The safetensors files of a folder: which there are, what their headers say, and their numbers straight into place.
+
+The format: 8 bytes n (little-endian), n bytes of JSON {name: {"dtype", "shape", "data_offsets": [begin, end]}}, the data.
+safetensors itself checks each file; the data is read here, because its memory map would count twice while loading.
+"""
 
 import contextlib
 import json
+import math
 from collections.abc import Iterator
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import Any, BinaryIO
 
+import torch
 from safetensors import SafetensorError, safe_open
+from safetensors.torch import save_file
 from torch import Tensor
 
 from lm_core.errors import DamagedFileError, ModelFolderError
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
+METADATA = {"format": "pt"}
 PICKLES = (".bin", ".pt", ".pth", ".ckpt", ".pkl")
+READ_AT_ONCE = 1 << 22  # elements converted at a time, when the file's dtype is not the wanted one
+DTYPES = {"F64": torch.float64, "F32": torch.float32, "F16": torch.float16, "BF16": torch.bfloat16}
 LARGEST_JSON = 64 * 2**20  # bytes; the index of the largest published models is a tenth of it
 
 
 @dataclass(frozen=True)
 class StoredTensor:
-    """A tensor in a file: where, and its header's shape and dtype ("F32", "BF16", ...)."""
+    """A tensor in a file: where, and its header's shape and dtype ("F32", "BF16", ...). Read while the file is open."""
 
-    file: Any  # an open safetensors file
+    file: BinaryIO
     path: Path
     name: str
     shape: tuple[int, ...]
     dtype: str
+    offset: int
+    """Where in the file its first byte is."""
 
     def read(self) -> Tensor:
-        """The tensor's values, while the file is open."""
-        value: Tensor = self.file.get_tensor(self.name)
+        """The tensor's values, on the CPU, in the file's dtype."""
+        value = torch.empty(self.shape, dtype=DTYPES[self.dtype], device="cpu")
+        self.read_into(value)
         return value
+
+    def read_into(self, target: Tensor) -> None:
+        """Fills a tensor of the same shape, of any dtype and on any device, with no second copy of it in memory."""
+        assert tuple(target.shape) == self.shape
+        self.file.seek(self.offset)
+        if target.device.type == "cpu" and target.is_contiguous() and target.dtype == DTYPES[self.dtype]:
+            self._fill(target)
+            return
+        flat = target.view(-1)
+        buffer = torch.empty(min(READ_AT_ONCE, flat.numel()), dtype=DTYPES[self.dtype], device="cpu")
+        for piece in torch.split(flat, READ_AT_ONCE):
+            self._fill(buffer[: piece.numel()])
+            piece.copy_(buffer[: piece.numel()])
+
+    def _fill(self, target: Tensor) -> None:
+        numbers: Any = target.detach().view(-1).view(torch.uint8).numpy()
+        wanted = memoryview(numbers)
+        while len(wanted):
+            got = self.file.readinto(wanted)  # type: ignore[attr-defined]  # a raw file's; may be fewer bytes
+            if not got:
+                raise DamagedFileError(f"{self.path} ends within {self.name}; restore it from a good copy")
+            wanted = wanted[got:]
 
 
 def read_json(path: Path) -> dict[str, Any]:
@@ -55,13 +90,44 @@ def stored_tensors(folder: Path) -> Iterator[dict[str, StoredTensor]]:
     with contextlib.ExitStack() as open_files:
         found: dict[str, StoredTensor] = {}
         for path in tensor_file_paths(folder):
-            file = open_files.enter_context(_open(path))
-            for name in file.keys():  # noqa: SIM118  (an open safetensors file is no mapping)
+            _check(path)
+            file = open_files.enter_context(open(path, "rb", buffering=0))
+            header_bytes = int.from_bytes(file.read(8), "little")
+            header = json.loads(file.read(header_bytes))
+            header.pop("__metadata__", None)
+            for name, entry in header.items():
                 if name in found:
                     raise ModelFolderError(f"{name} is in both {found[name].path} and {path}")
-                header = file.get_slice(name)
-                found[name] = StoredTensor(file, path, name, tuple(header.get_shape()), header.get_dtype())
+                start = 8 + header_bytes + entry["data_offsets"][0]
+                found[name] = StoredTensor(file, path, name, tuple(entry["shape"]), entry["dtype"], start)
         yield found
+
+
+def write_tensors(folder: Path, tensors: dict[str, Tensor], max_shard_bytes: int | None = None) -> None:
+    """`model.safetensors`, or shards of at most `max_shard_bytes` of data each and the index that lists them.
+
+    Shards are filled in order; a tensor that is larger than the limit has one of its own. The names and the index are
+    transformers': model-00001-of-00003.safetensors, {"metadata": {"total_size": bytes}, "weight_map": {tensor: file}}.
+    """
+    sizes = {name: tensor.numel() * tensor.element_size() for name, tensor in tensors.items()}
+    shards: list[list[str]] = [[]]
+    held = 0
+    for name, size in sizes.items():
+        if shards[-1] and held + size > (math.inf if max_shard_bytes is None else max_shard_bytes):
+            shards.append([])
+            held = 0
+        shards[-1].append(name)
+        held += size
+    if len(shards) == 1:
+        save_file(tensors, folder / SINGLE, metadata=METADATA)
+        return
+    weight_map: dict[str, str] = {}
+    for number, names in enumerate(shards, start=1):
+        file = f"model-{number:05}-of-{len(shards):05}.safetensors"
+        save_file({name: tensors[name] for name in names}, folder / file, metadata=METADATA)
+        weight_map |= dict.fromkeys(names, file)
+    index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
+    (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
 
 
 def tensor_file_paths(folder: Path) -> list[Path]:
@@ -97,8 +163,10 @@ def _shards(folder: Path) -> list[Path]:
     return [folder / file for file in files]
 
 
-def _open(path: Path) -> Any:
+def _check(path: Path) -> None:
+    """safetensors' own checks: the header is JSON of bounded size, its tensors fill the file without gap or overlap."""
     try:
-        return safe_open(path, framework="pt", device="cpu")
+        with safe_open(path, framework="pt", device="cpu"):
+            pass
     except (SafetensorError, OSError) as error:
         raise DamagedFileError(f"{path} is not a whole safetensors file: {error}") from error

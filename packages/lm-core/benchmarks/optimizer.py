@@ -10,7 +10,7 @@ import time
 from collections.abc import Callable
 
 import torch
-from lm_core.optim import Adafactor, AdamW, Lion, Muon, clip_grad_norm
+from lm_core.optim import Adafactor, AdamW, Lion, Muon, ScheduleFreeAdamW, clip_grad_norm
 from torch import Tensor
 
 
@@ -65,10 +65,12 @@ def main() -> None:
     theirs = torch.optim
     steps: dict[str, Callable[[], object]] = {
         "AdamW": AdamW(everything, lr=1e-6).step,
+        "AdamW, compiled": AdamW(everything, lr=1e-6, compile=True).step,
         "AdamW, one tensor after another": AdamW(everything, lr=1e-6, foreach=False).step,
         "torch AdamW fused": theirs.AdamW(everything, lr=1e-6, fused=True).step,
         "torch AdamW foreach": theirs.AdamW(everything, lr=1e-6, foreach=True).step,
         "torch AdamW default": theirs.AdamW(everything, lr=1e-6).step,
+        "ScheduleFreeAdamW": ScheduleFreeAdamW(everything, lr=1e-6).step,
         "Lion": Lion(everything, lr=1e-6).step,
         "Adafactor": Adafactor(everything, lr=1e-6).step,
         "torch Adafactor": theirs.Adafactor(everything, lr=1e-6).step,

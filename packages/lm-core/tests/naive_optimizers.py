@@ -13,6 +13,22 @@ def adamw(p, grads, lr, betas, eps, weight_decay):
     return p
 
 
+def schedule_free_adamw(p, grads, lr, betas, eps, weight_decay, warmup_steps):
+    """(x, y): the average, and where the next gradient would be taken."""
+    x = y = z = p
+    v, s, largest = np.zeros_like(p), 0.0, 0.0
+    for t, g in enumerate(grads, 1):
+        rate = lr * (min(1, t / warmup_steps) if warmup_steps else 1) * (1 - betas[1] ** t) ** 0.5
+        largest = max(largest, rate)
+        s += largest**2
+        c = largest**2 / s
+        v = betas[1] * v + (1 - betas[1]) * g**2
+        z = z - rate * (g / (np.sqrt(v) + eps) + weight_decay * y)
+        x = (1 - c) * x + c * z
+        y = (1 - betas[0]) * z + betas[0] * x
+    return x, y
+
+
 def lion(p, grads, lr, betas, weight_decay):
     m = np.zeros_like(p)
     for g in grads:

@@ -1,3 +1,6 @@
+import subprocess
+import sys
+
 import naive_optimizers as naive
 import pytest
 import torch
@@ -127,3 +130,57 @@ def test_the_first_step_is_the_sign_of_the_gradient_times_the_learning_rate():
     x.grad = torch.tensor(123.0)
     optimizer.step()  # m_hat / sqrt(v_hat) is the sign of the first gradient
     assert x.item() == pytest.approx(0.9)
+
+
+COMPILED = """
+import sys
+import torch
+from lm_core.optim import AdamW, adamw
+
+adamw.BACKEND, adamw.WORTH_COMPILING = sys.argv[1], 20
+both = []
+for compile in (True, False):
+    torch.manual_seed(0)
+    params = [torch.randn(shape).requires_grad_() for shape in [(7, 5), (5,), (40,), (64, 70)]]
+    optimizer = AdamW(params, lr=0.01, weight_decay=0.1, compile=compile)
+    for step in range(100):
+        for parameter in params:
+            parameter.grad = torch.randn(parameter.shape)
+        optimizer.step()
+    both.append(params)
+for mine, other in zip(*both, strict=True):
+    assert (mine - other).norm() <= 1e-7 * other.norm(), (mine - other).norm() / other.norm()
+"""
+
+
+@pytest.mark.slow
+def test_the_compiled_step_gives_what_the_definition_gives():
+    # in a process of its own: the checks that these tests run under do not compile
+    subprocess.run([sys.executable, "-W", "ignore", "-c", COMPILED, "inductor"], check=True)
+
+
+def test_what_is_compiled_gives_what_the_definition_gives(monkeypatch):
+    from lm_core.optim import adamw
+
+    monkeypatch.setattr(adamw, "compiled_update", lambda: adamw._update_by_tensor)
+    monkeypatch.setattr(adamw, "WORTH_COMPILING", 20)
+    ours, theirs = parameters(), parameters()
+    a, b = AdamW(ours, lr=0.01, compile=True), torch.optim.AdamW(theirs, lr=0.01)
+    for step in range(100):
+        give_gradients(ours, step)
+        give_gradients(theirs, step)
+        a.step()
+        b.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        assert (mine - other).norm() <= 1e-7 * other.norm()
+
+
+def test_settings_saved_before_there_was_a_compiled_step_load():
+    params = parameters()
+    optimizer = AdamW(params)
+    state = optimizer.state_dict()
+    del state["param_groups"][0]["compile"]
+    optimizer.load_state_dict(state)
+    give_gradients(params, 0)
+    optimizer.step()
+    assert optimizer.state[params[0]]["step"] == 1

@@ -5,9 +5,9 @@ import copy
 import pytest
 import torch
 from lm_core.errors import ConfigError
-from lm_core.optim import Adafactor, AdamW, Lion, Muon
+from lm_core.optim import Adafactor, AdamW, Lion, Muon, ScheduleFreeAdamW
 
-ALL = [AdamW, Muon, Adafactor, Lion]
+ALL = [AdamW, Muon, Adafactor, Lion, ScheduleFreeAdamW]
 every_optimizer = pytest.mark.parametrize("optimizer_class", ALL, ids=lambda c: c.__name__)
 
 

@@ -2,8 +2,9 @@ import naive_optimizers as naive
 import numpy as np
 import pytest
 import torch
+from lm_core import ModelConfig, Transformer, cross_entropy
 from lm_core.errors import ConfigError
-from lm_core.optim import Muon, muon, split_parameters, weight_decay_groups
+from lm_core.optim import AdamW, Muon, muon, mup_groups, split_parameters, weight_decay_groups
 from lm_core.optim.newton_schulz import newton_schulz_dtype, orthogonalize, orthogonalize_fast
 from torch import nn
 
@@ -200,3 +201,42 @@ def test_momentum_as_a_sum_or_an_average_orthogonalizes_to_the_same():
     matrix = torch.randn(4, 6, dtype=torch.float64)
     torch.testing.assert_close(orthogonalize(matrix, 5), orthogonalize(matrix * 20, 5))
     assert np.isfinite(orthogonalize(matrix * 1e-30, 5).numpy()).all()
+
+
+def test_the_learning_rates_of_mup_fall_with_the_width_for_matrices_only():
+    config = ModelConfig(vocab_size=20, d_model=128, n_layers=1, qk_norm=True, init="mup")
+    model = Transformer(config)
+    wide, narrow = mup_groups(model, lr=0.01, base_width=32)
+    assert (wide["lr"], narrow["lr"]) == (0.0025, 0.01)
+    names = {id(parameter): name for name, parameter in model.named_parameters()}
+    assert {names[id(p)] for p in narrow["params"]} == {n for n in names.values() if "norm" in n} | {
+        "embedding.weight"
+    }
+    assert len(wide["params"]) + len(narrow["params"]) == len(names)
+    with pytest.raises(ConfigError, match="base_width must be the d_model that lr was tuned at, got 0"):
+        mup_groups(model, lr=0.01, base_width=0)
+    with pytest.raises(ConfigError, match=r"no trainable embedding\.weight"):
+        mup_groups(nn.Linear(2, 2), lr=0.01, base_width=32)
+
+
+def moved(init, d_model, steps=3):
+    """How far the logits of a batch move in a few steps of AdamW, root mean square."""
+    config = ModelConfig(
+        vocab_size=64, context=16, d_model=d_model, n_layers=2, n_heads=d_model // 16, init=init
+    )
+    model = Transformer(config)
+    ids = torch.randint(0, 64, (4, 17), generator=torch.Generator().manual_seed(0))
+    groups = mup_groups(model, 0.01, base_width=64) if init == "mup" else model.parameters()
+    optimizer = AdamW(groups, lr=0.01)
+    before = model(ids[:, :-1]).detach()
+    for _ in range(steps):
+        optimizer.zero_grad()
+        cross_entropy(model(ids[:, :-1]), ids[:, 1:]).backward()
+        optimizer.step()
+    return (model(ids[:, :-1]).detach() - before).square().mean().sqrt().item()
+
+
+def test_under_mup_wide_models_move_as_far_as_narrow_ones_where_the_usual_start_moves_further():
+    # the coordinate check of the paper's appendix D.1
+    assert 0.6 < moved("mup", 512) / moved("mup", 64) < 1.6
+    assert moved("gpt2", 512) / moved("gpt2", 64) > 2.0

@@ -3,8 +3,19 @@
 from lm_core.optim.adafactor import Adafactor
 from lm_core.optim.adamw import AdamW
 from lm_core.optim.clip import clip_grad_norm
-from lm_core.optim.groups import split_parameters, weight_decay_groups
+from lm_core.optim.groups import mup_groups, split_parameters, weight_decay_groups
 from lm_core.optim.lion import Lion
 from lm_core.optim.muon import Muon
+from lm_core.optim.schedule_free import ScheduleFreeAdamW
 
-__all__ = ["Adafactor", "AdamW", "Lion", "Muon", "clip_grad_norm", "split_parameters", "weight_decay_groups"]
+__all__ = [
+    "Adafactor",
+    "AdamW",
+    "Lion",
+    "Muon",
+    "ScheduleFreeAdamW",
+    "clip_grad_norm",
+    "mup_groups",
+    "split_parameters",
+    "weight_decay_groups",
+]

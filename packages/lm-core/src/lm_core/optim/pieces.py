@@ -15,14 +15,14 @@ from torch import Tensor
 PIECE_PER_THREAD = 1 << 17
 
 
+def can_be_flat(*tensors: Tensor) -> bool:
+    """Whether these are ordinary tensors with one memory order, so that their flat views correspond. Shards are not."""
+    return all(type(tensor) in (Tensor, torch.nn.Parameter) and tensor.is_contiguous() for tensor in tensors)
+
+
 def can_be_cut(*tensors: Tensor) -> bool:
-    """Whether these are ordinary CPU tensors with one memory order, so that flat pieces of them correspond."""
-    return all(
-        type(tensor) in (Tensor, torch.nn.Parameter)
-        and tensor.device.type == "cpu"
-        and tensor.is_contiguous()
-        for tensor in tensors
-    )
+    """Whether they also are on the CPU."""
+    return can_be_flat(*tensors) and all(tensor.device.type == "cpu" for tensor in tensors)
 
 
 def pieces(*tensors: Tensor) -> Iterator[tuple[Tensor, ...]]:

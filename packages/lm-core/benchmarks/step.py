@@ -2,12 +2,15 @@
 
     python benchmarks/step.py                            # the default model of the first run, 2 threads
     python benchmarks/step.py --preset issue --json      # vocabulary 10,000, context 256, d 512
+    python benchmarks/step.py --preset issue --compile   # also both models through torch.compile: a minute at first
+    python benchmarks/step.py --preset issue --forward   # only the forward pass, of one sequence of 512 tokens
 
 All contenders take turns, round by round, in one process, and the median of the rounds is reported: a ratio between
 columns of one run means something, a time from another day does not.
 """
 
 import argparse
+import dataclasses
 import json
 import statistics
 import time
@@ -40,7 +43,40 @@ def our_step(config: ModelConfig, fast: bool, ids: Tensor, targets: Tensor) -> C
     return step
 
 
-def transformers_step(config: ModelConfig, ids: Tensor, targets: Tensor) -> Callable[[], None]:
+def chunked_step(config: ModelConfig, ids: Tensor, targets: Tensor) -> Callable[[], None]:
+    model = Transformer(config)
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        model.loss(ids, targets).backward()
+
+    return step
+
+
+def compiled_step(
+    model: torch.nn.Module, logits: Callable[[], Tensor], targets: Tensor
+) -> Callable[[], None]:
+    def loss() -> Tensor:
+        return cross_entropy(logits(), targets)
+
+    compiled = torch.compile(loss)
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        compiled().backward()
+
+    return step
+
+
+def forward_only(logits: Callable[[], Tensor]) -> Callable[[], None]:
+    def step() -> None:
+        with torch.no_grad():
+            logits()
+
+    return step
+
+
+def transformers_model(config: ModelConfig) -> torch.nn.Module:
     import transformers
 
     shape = {
@@ -54,9 +90,12 @@ def transformers_step(config: ModelConfig, ids: Tensor, targets: Tensor) -> Call
         "max_position_embeddings": config.context,
     }
     if config.qk_norm:
-        model = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**shape))
-    else:
-        model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape))
+        return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**shape))
+    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape))
+
+
+def transformers_step(config: ModelConfig, ids: Tensor, targets: Tensor) -> Callable[[], None]:
+    model = transformers_model(config)
 
     def step() -> None:
         model.zero_grad(set_to_none=True)
@@ -80,6 +119,37 @@ def measure(
     return {name: statistics.median(taken) for name, taken in times.items()}
 
 
+def contenders(
+    config: ModelConfig, ids: Tensor, targets: Tensor, options: argparse.Namespace
+) -> dict[str, Callable[[], None]]:
+    if options.forward:
+        ours, plain = Transformer(config), Transformer(config, fast=False)
+        steps = {
+            "lm-core": forward_only(lambda: ours(ids)),
+            "lm-core fast=False": forward_only(lambda: plain(ids)),
+        }
+        if not options.no_peer:
+            theirs = transformers_model(config)
+            steps["transformers"] = forward_only(lambda: theirs(input_ids=ids, use_cache=False).logits)
+        return steps
+    steps = {
+        "lm-core": our_step(config, True, ids, targets),
+        "lm-core model.loss": chunked_step(config, ids, targets),
+        "lm-core fast=False": our_step(config, False, ids, targets),
+    }
+    if not options.no_peer:
+        steps["transformers"] = transformers_step(config, ids, targets)
+    if options.compile:
+        model = Transformer(config)
+        steps["lm-core compiled"] = compiled_step(model, lambda: model(ids), targets)
+        if not options.no_peer:
+            peer = transformers_model(config)
+            steps["transformers compiled"] = compiled_step(
+                peer, lambda: peer(input_ids=ids, use_cache=False).logits, targets
+            )
+    return steps
+
+
 def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
@@ -93,24 +163,24 @@ def main() -> None:
         default="wall",
         help="cpu: processor time of all threads, for a busy machine",
     )
+    parser.add_argument("--compile", action="store_true", help="also the compiled models")
+    parser.add_argument("--forward", action="store_true", help="the forward pass of 1 x 512 tokens alone")
     parser.add_argument("--no-peer", action="store_true", help="leave transformers out")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)
     config, batch = PRESETS[options.preset]
+    if options.forward:
+        config, batch = dataclasses.replace(config, context=512), 1
     ids = torch.randint(
         0, config.vocab_size, (batch, config.context), generator=torch.Generator().manual_seed(0)
     )
     targets = ids.roll(-1, 1)
-    steps = {
-        name: our_step(config, name == "lm-core", ids, targets) for name in ("lm-core", "lm-core fast=False")
-    }
-    if not options.no_peer:
-        steps["transformers"] = transformers_step(config, ids, targets)
+    steps = contenders(config, ids, targets, options)
     seconds = measure(
         steps, options.rounds, time.process_time if options.clock == "cpu" else time.perf_counter
     )
-    flops = flops_per_token(config, config.context) * ids.numel()
+    flops = flops_per_token(config, config.context, backward=not options.forward) * ids.numel()
     rows = {
         name: {
             "ms": taken * 1e3,
@@ -129,7 +199,7 @@ def main() -> None:
     print(f"{'':20} {'ms/step':>9} {'tokens/s':>10} {'GFLOP/s':>9} {'ours faster by':>15}")
     for name, row in rows.items():
         figures = f"{row['ms']:9.1f} {row['tokens_per_second']:10,.0f} {row['gflop_per_second']:9.1f}"
-        print(f"{name:20} {figures} {row['ours_is_faster_by']:14.2f}x")
+        print(f"{name:22} {figures} {row['ours_is_faster_by']:14.2f}x")
 
 
 if __name__ == "__main__":

@@ -1,7 +1,9 @@
 import pytest
 import torch
 from lm_core import ModelConfig, Transformer, cross_entropy
-from lm_core.counts import flops_per_token, parameter_count
+from lm_core.counts import OPTIMIZERS, activation_bytes, flops_per_token, optimizer_bytes, parameter_count
+from lm_core.errors import ConfigError
+from lm_core.optim import Adafactor, AdamW, Lion, Muon, ScheduleFreeAdamW, split_parameters
 from lm_core.parameter_shapes import parameter_shapes
 from tiny_models import VARIANTS, some_ids, tiny_config, tiny_model
 from torch.utils.flop_counter import FlopCounterMode
@@ -52,3 +54,55 @@ def test_long_sequences_pay_for_attention():
     config = tiny_config()
     longer = flops_per_token(config, 32) - flops_per_token(config, 16)
     assert longer == 3 * 2 * config.n_layers * 2 * config.n_heads * config.d_head * 16
+
+
+def bytes_kept(model, ids):
+    """What autograd holds on to, each memory once, without the model's own."""
+    own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
+    kept = {}
+
+    def pack(tensor):
+        storage = tensor.untyped_storage()
+        if storage.data_ptr() not in own:
+            kept[storage.data_ptr()] = (storage.nbytes(), tensor)  # held, or its address would be used again
+        return tensor
+
+    with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
+        model(ids)
+    return sum(size for size, _ in kept.values())
+
+
+@pytest.mark.parametrize("dropout", [0.0, 0.1])
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_memory_of_the_activations_is_what_torch_keeps(variant, dropout):
+    model = tiny_model(variant, dropout=dropout)
+    assert bytes_kept(model, some_ids(3, 16)) == activation_bytes(model.config, 3, 16)
+
+
+@pytest.mark.parametrize("name", OPTIMIZERS)
+@pytest.mark.parametrize("variant", ["llama", "gpt2", "padded"])
+def test_the_memory_of_an_optimizer_is_what_it_keeps(name, variant):
+    model = tiny_model(variant)
+    matrices, rest = split_parameters(model)
+    everything = [*model.parameters()]
+    optimizers = {
+        "adamw": lambda: [AdamW(everything)],
+        "schedule_free": lambda: [ScheduleFreeAdamW(everything)],
+        "lion": lambda: [Lion(everything)],
+        "muon": lambda: [Muon(matrices), AdamW(rest)],
+        "adafactor": lambda: [Adafactor(everything)],
+    }[name]()
+    cross_entropy(model(some_ids(1, 9)), some_ids(1, 9)).backward()
+    held = 0
+    for optimizer in optimizers:
+        optimizer.step()
+        for state in optimizer.state.values():
+            held += sum(tensor.nbytes for key, tensor in state.items() if key != "step")
+    assert held == optimizer_bytes(model.config, name)
+
+
+def test_an_unknown_optimizer_is_refused():
+    with pytest.raises(
+        ConfigError, match="optimizer must be one of adamw, schedule_free, lion, muon, adafactor"
+    ):
+        optimizer_bytes(tiny_config(), "sgd")

@@ -14,6 +14,7 @@ from lm_core.norm import LayerNorm, RMSNorm
 from lm_core.optim.clip import clip_grad_norm
 from lm_core.rope import RotaryEmbedding
 from lm_core.rope_scaling import RopeScaling
+from lm_core.sizes import derive
 from lm_core.transformer import Block, Transformer
 
 __all__ = [
@@ -33,6 +34,7 @@ __all__ = [
     "attend",
     "clip_grad_norm",
     "cross_entropy",
+    "derive",
     "linear_cross_entropy",
     "load_model",
     "read_config",

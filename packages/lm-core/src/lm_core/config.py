@@ -168,6 +168,16 @@ class ModelConfig:
                 'init="mup" starts the embedding and the head by different rules, so tie_embeddings must be False'
             )
 
+    @staticmethod
+    def from_size(name: str) -> "ModelConfig":
+        """The config of a whole model: "nano", "tiny", "small", "base", "gpt2", ... (all are in lm_core/sizes.py).
+
+        Other vocabularies and contexts: `dataclasses.replace(ModelConfig.from_size("nano"), vocab_size=256)`.
+        """
+        from lm_core.sizes import size_named  # which holds ModelConfigs
+
+        return size_named(name)
+
     @property
     def padded_vocab_size(self) -> int:
         """Rows of the embedding and of the head: vocab_size rounded up to a multiple of vocab_multiple."""

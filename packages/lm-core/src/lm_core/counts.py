@@ -1,11 +1,16 @@
-"""Closed forms for how large a model is and how much arithmetic a token costs."""
+"""Closed forms for how large a model is, how much arithmetic a token costs, and how much memory training takes."""
 
 from __future__ import annotations
 
+import math
 from typing import TYPE_CHECKING
+
+from lm_core.errors import ConfigError
 
 if TYPE_CHECKING:  # config.py counts parameters while it checks itself
     from lm_core.config import ModelConfig
+
+OPTIMIZERS = ("adamw", "schedule_free", "lion", "muon", "adafactor")
 
 
 def parameter_count(config: ModelConfig) -> int:
@@ -57,3 +62,62 @@ def flops_per_token(config: ModelConfig, context: int, *, backward: bool = True)
     )
     attention = config.n_layers * config.n_heads * 2 * config.d_head * context
     return (3 if backward else 1) * 2 * (weights + attention)
+
+
+def optimizer_bytes(config: ModelConfig, optimizer: str, bytes_per_number: int = 4) -> int:
+    """What an optimizer of lm_core.optim keeps from step to step, beside the weights and their gradients.
+
+    adamw, schedule_free    2 numbers a parameter (m and v; z and v)
+    lion                    1 (m)
+    muon                    1 for the matrices of the blocks (B), AdamW's 2 for the rest
+    adafactor               a row and a column for each matrix, 1 a number of a vector
+    """
+    from lm_core.parameter_shapes import parameter_shapes  # which imports config, which imports this
+
+    shapes = parameter_shapes(config)
+    sizes = {name: math.prod(shape) for name, shape in shapes.items()}
+    if optimizer in ("adamw", "schedule_free"):
+        numbers = 2 * sum(sizes.values())
+    elif optimizer == "lion":
+        numbers = sum(sizes.values())
+    elif optimizer == "muon":
+        numbers = sum(
+            size * (1 if name.startswith("blocks.") and len(shapes[name]) == 2 else 2)
+            for name, size in sizes.items()
+        )
+    elif optimizer == "adafactor":
+        numbers = sum(sum(shape) for shape in shapes.values())
+    else:
+        raise ConfigError(f"optimizer must be one of {', '.join(OPTIMIZERS)}, got {optimizer!r}")
+    return numbers * bytes_per_number
+
+
+def activation_bytes(config: ModelConfig, batch: int, length: int, bytes_per_number: int = 4) -> int:
+    """What a forward pass keeps for the backward pass: `model(ids)` in eager mode with the fast paths, before the loss.
+
+    Numbers a token, with d = d_model, q = n_heads d_head, k = n_kv_heads d_head, f = d_ff:
+
+        a block     4 d (what each norm and the products after it read), 2 q + 2 k (queries, output, keys, values),
+                    4 f with a gate (gate, silu(gate), up, their product), 2 f for gelu and silu, 3 f for relu2,
+                    one number a norm and row (two for LayerNorm), one a head (attention's normaliser);
+                    qk_norm: q + k more, and one number a head; dropout: 2 d more
+        the rest    2 d and the last norm's; dropout: d more; logit_softcap: padded_vocab_size more; the id, 8 bytes
+
+    A sliding window shorter than the sequence adds its mask, length**2 numbers a layer. cross_entropy then keeps
+    vocab_size numbers a token, model.loss d_model.
+    """
+    d, q, k = config.d_model, config.n_heads * config.d_head, config.n_kv_heads * config.d_head
+    inner = {"swiglu": 4, "gelu": 2, "silu": 2, "relu2": 3}[config.activation] * config.d_ff
+    per_norm = 2 if config.norm == "layer" else 1
+    block = 4 * d + 2 * q + 2 * k + inner + 2 * per_norm + config.n_heads
+    if config.qk_norm:
+        block += q + k + config.n_heads + config.n_kv_heads
+    rest = 2 * d + per_norm
+    if config.dropout:
+        block, rest = block + 2 * d, rest + d
+    if config.logit_softcap is not None:
+        rest += config.padded_vocab_size
+    windowed = config.sliding_window is not None and config.sliding_window < length
+    masks = config.n_layers * length**2 if windowed else 0
+    numbers = batch * length * (config.n_layers * block + rest) + masks
+    return numbers * bytes_per_number + batch * length * 8

@@ -54,7 +54,7 @@ def bare(config: TrainConfig, steps: int, folder: str) -> float:
     times = []
     for _ in range(steps):
         started = time.perf_counter()
-        train_step(model, optimizers, inputs, targets, clip=config.optim.clip, autocast=device.autocast())
+        train_step(model, optimizers, inputs, targets, clip=config.optim.clip, autocast=device.autocast)
         times.append(time.perf_counter() - started)
     return statistics.median(times[_FIRST:])
 

@@ -159,7 +159,7 @@ def test_an_error_of_the_program_itself_keeps_its_traceback(monkeypatch):
 def test_a_full_disk_and_full_memory_are_faults_with_a_message(monkeypatch, capsys):
     for error, text in (
         (OSError(28, "No space left on device", "x"), "the disk is full"),
-        (MemoryError(), "try half of --batch"),
+        (MemoryError(), "try --micro-batch 1"),
     ):
 
         def fail(arguments, stop, error=error):

@@ -102,6 +102,18 @@ def test_every_optimizer_resumes_exactly(home, name):
     assert_same(whole.folder, first.folder)
 
 
+def test_dropout_and_gradients_in_parts_resume_exactly(home):
+    model = replace(
+        tiny_config(home).model, dropout=0.2, sliding_window=8, logit_softcap=20.0, vocab_multiple=64
+    )
+    config = tiny_config(home, name="dropped-whole", model=model, batch=3, micro_batch=2)
+    whole = train(config)
+    watch = StopAt(7)
+    first = train(replace(config, name="dropped-stopped"), display=watch, stop=watch.stop)
+    resume(first.folder, read_config([str(first.folder / "config.toml")]))
+    assert_same(whole.folder, first.folder)
+
+
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(home):
     train(tiny_config(home, name="again"))
     assert_same(home / "runs" / "tiny", home / "runs" / "again")

@@ -5,7 +5,8 @@ import math
 
 import pytest
 import torch
-from lm_core import ModelConfig, Transformer, cross_entropy
+from lm_core import ModelConfig, Transformer
+from lm_core.manifest import DiskFullError
 from lm_tokenizer import Tokenizer
 from lm_train.batches import ValidationWindows
 from lm_train.checkpoint import checkpoints
@@ -56,6 +57,47 @@ def test_every_parameter_is_updated_by_exactly_one_optimizer():
         assert sorted(held) == sorted(id(p) for p in model.parameters())
 
 
+def test_a_batch_in_parts_gives_the_gradient_and_loss_of_the_whole():
+    ids = torch.randint(300, (5, 17), generator=torch.Generator().manual_seed(3))
+    results, gradients = [], []
+    for micro_batch in (None, 1, 2, 5, 7):  # 2 leaves a last part of one row, which must weigh less
+        model = Transformer(SHAPE, seed=1)
+        optimizers = Optimizers(model, OptimConfig(name="adamw"))
+        optimizers.step = lambda: None  # keep the gradient as it is
+        results.append(
+            train_step(model, optimizers, ids[:, :-1], ids[:, 1:], clip=0, micro_batch=micro_batch)
+        )
+        gradients.append([p.grad.clone() for p in model.parameters()])
+    for result, gradient in zip(results[1:], gradients[1:], strict=True):
+        assert result.loss == pytest.approx(results[0].loss, rel=1e-6)
+        assert result.grad_norm == pytest.approx(results[0].grad_norm, rel=1e-5)
+        torch.testing.assert_close(gradient, gradients[0], rtol=1e-4, atol=1e-6)
+
+
+def test_what_is_foretold_of_the_optimizers_state_is_what_it_takes():
+    for name in ("muon", "adamw", "lion"):
+        model = Transformer(SHAPE)
+        optimizers = Optimizers(model, OptimConfig(name=name))
+        foretold = optimizers.state_bytes
+        train_step(model, optimizers, *batch(), clip=1.0)
+        held = sum(
+            value.numel() * value.element_size()
+            for part in optimizers.parts
+            for state in part.optimizer.state.values()
+            for value in state.values()
+            if isinstance(value, torch.Tensor) and value.dim() > 0
+        )
+        assert held == foretold
+
+
+def test_a_disk_too_full_for_a_checkpoint_is_refused_before_the_first_step(home, dataset, monkeypatch):
+    monkeypatch.setattr("shutil.disk_usage", lambda path: type("Usage", (), {"free": 1000})())
+    config = tiny_config(home, name="full", data=str(home / "data"))
+    with pytest.raises(DiskFullError, match="are needed, 1,000 are free"):
+        train(config)
+    assert rows(home / "runs/full/metrics.jsonl") == []
+
+
 def test_the_schedule_reaches_every_group_and_muons_momentum_warms_up():
     optimizers = Optimizers(Transformer(SHAPE), OptimConfig(momentum_warmup=10))
     seen = []
@@ -89,11 +131,12 @@ def test_a_step_that_is_not_finite_changes_nothing(bad, monkeypatch):
         for s in part.optimizer.state.values()
     ]
 
-    def poisoned(logits, targets):
-        loss = cross_entropy(logits, targets)
-        return loss * math.nan if bad == "loss" else loss + (model.norm.weight * 1e38 * 1e38).sum() * 0
+    def poisoned(self, inputs, targets):
+        loss = sound(self, inputs, targets)
+        return loss * math.nan if bad == "loss" else loss + (self.norm.weight * 1e38 * 1e38).sum() * 0
 
-    monkeypatch.setattr("lm_train.step.cross_entropy", poisoned)
+    sound = Transformer.loss
+    monkeypatch.setattr(Transformer, "loss", poisoned)
     assert not train_step(model, optimizers, *batch(1), clip=1.0).updated
     assert all(torch.equal(p, before[name]) for name, p in model.named_parameters())
     after = [s for part in optimizers.parts for s in part.optimizer.state.values()]
@@ -102,14 +145,16 @@ def test_a_step_that_is_not_finite_changes_nothing(bad, monkeypatch):
 
 def poison(monkeypatch, steps):
     """Make the loss of these steps (from 1) NaN."""
-    calls = []
+    calls, sound = [], Transformer.loss
 
-    def poisoned(logits, targets):
+    def poisoned(self, inputs, targets):
+        loss = sound(self, inputs, targets)
+        if not self.training:
+            return loss
         calls.append(1)
-        loss = cross_entropy(logits, targets)
         return loss * math.nan if len(calls) in steps else loss
 
-    monkeypatch.setattr("lm_train.step.cross_entropy", poisoned)
+    monkeypatch.setattr(Transformer, "loss", poisoned)
     monkeypatch.setattr("lm_train.run.write_report", lambda run: run.report)
 
 

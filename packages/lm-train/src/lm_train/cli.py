@@ -293,7 +293,7 @@ def explain(error: Exception) -> tuple[str | None, int]:
         or "can't allocate memory" in str(error)
     ):
         return (
-            "out of memory: try half of --batch, a shorter --model.context, or a smaller --model.d-model",
+            "out of memory: try --micro-batch 1 (the same steps in less memory), a shorter --model.context, or a smaller --model.d-model",
             EXIT_FAULT,
         )
     return None, EXIT_FAULT

@@ -82,8 +82,16 @@ class ModelOptions:
     """Biases in the linear layers."""
     qkv_bias: bool = False
     """Biases on queries, keys and values only (a Qwen2 block)."""
-    init: Literal["fan_in", "gpt2"] = "fan_in"
+    init: Literal["fan_in", "gpt2", "truncated"] = "fan_in"
     """How weights start."""
+    sliding_window: int | None = None
+    """A token sees so many tokens, itself included; all before it unless given."""
+    dropout: float = 0.0
+    """Share of numbers dropped while training; for small texts that are seen many times."""
+    logit_softcap: float | None = None
+    """Bends the logits so that they stay within plus and minus this."""
+    vocab_multiple: int = 1
+    """Rows of the embedding and the head are padded to a multiple of this, for speed on a GPU (64)."""
 
 
 @Parameter(group=Group("Optimizer", sort_key=4))
@@ -228,6 +236,8 @@ class TrainConfig:
     """Tokens of a tokenizer that is trained here."""
     batch: Annotated[int, Parameter(group=_RUN)] = 8
     """Windows a step."""
+    micro_batch: Annotated[int | None, Parameter(group=_RUN)] = None
+    """Windows computed at once: fewer take less memory and more time, the step is the same; all of the batch unless given."""
     seed: Annotated[int, Parameter(group=_RUN)] = 0
     """Decides initial weights, data order and samples: same seed, same bits."""
     name: Annotated[str | None, Parameter(group=_RUN)] = None
@@ -268,7 +278,12 @@ class TrainConfig:
         if len(given) > 1:
             raise ConfigError(f"give one budget, got {' and '.join(given)}; leave out all but one")
         _positive(
-            minutes=self.minutes, steps=self.steps, tokens=self.tokens, batch=self.batch, threads=self.threads
+            minutes=self.minutes,
+            steps=self.steps,
+            tokens=self.tokens,
+            batch=self.batch,
+            micro_batch=self.micro_batch,
+            threads=self.threads,
         )
         _check(self.vocab_size >= 2, "vocab_size", self.vocab_size, "at least 2")
         _check(0 <= self.seed < 2**63, "seed", self.seed, "between 0 and 2**63 - 1")

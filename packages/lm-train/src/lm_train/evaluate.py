@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 
 import torch
-from lm_core import Transformer, cross_entropy
+from lm_core import Transformer
 
 from lm_train.batches import ValidationWindows
 from lm_train.device import Device
@@ -43,8 +43,7 @@ def evaluate(
                     return None
                 inputs, targets = (ids.to(device.kind) for ids in windows[number])
                 with device.autocast():
-                    logits = model(inputs)
-                nats += cross_entropy(logits, targets).item() * targets.numel()
+                    nats += model.loss(inputs, targets).item() * targets.numel()
     finally:
         model.train()
     text_bytes = windows.text_bytes

@@ -97,7 +97,13 @@ class Loop:
         s.optimizers.set_step(step, s.budget.factor(step, s.state.total_steps))
         inputs, targets = (ids.to(s.device.kind) for ids in s.batches.batch(step))
         result = train_step(
-            s.model, s.optimizers, inputs, targets, clip=s.config.optim.clip, autocast=s.device.autocast()
+            s.model,
+            s.optimizers,
+            inputs,
+            targets,
+            clip=s.config.optim.clip,
+            micro_batch=s.config.micro_batch,
+            autocast=s.device.autocast,
         )
         s.recent.append(time.perf_counter() - started)
         s.state.seconds += s.recent[-1]

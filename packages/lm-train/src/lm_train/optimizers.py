@@ -20,6 +20,14 @@ class Part:
     peak: float
 
 
+_STATE_NUMBERS = {
+    "muon": 1,
+    "adamw": 2,
+    "adafactor": 0,
+    "lion": 1,
+}  # kept for each weight; Adafactor: a few a row
+
+
 class Optimizers:
     """All parameters of a model, each under exactly one optimizer. The caller sets the step before each update."""
 
@@ -56,6 +64,16 @@ class Optimizers:
     def step(self) -> None:
         for part in self.parts:
             part.optimizer.step()
+
+    @property
+    def state_bytes(self) -> int:
+        """What the state takes, in memory and in a checkpoint, once there is one: float32 numbers for each weight."""
+        return sum(
+            4 * _STATE_NUMBERS[part.name] * parameter.numel()
+            for part in self.parts
+            for group in part.optimizer.param_groups
+            for parameter in group["params"]
+        )
 
     def zero_grad(self) -> None:
         self.model.zero_grad(set_to_none=True)

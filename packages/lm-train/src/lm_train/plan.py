@@ -73,25 +73,24 @@ def measure(config: TrainConfig, vocab_size: int) -> tuple[Device, ModelConfig, 
         started = time.perf_counter()
         optimizers.set_step(0, 1.0)
         train_step(
-            model, optimizers, ids[:, :-1], ids[:, 1:], clip=config.optim.clip, autocast=device.autocast()
+            model,
+            optimizers,
+            ids[:, :-1],
+            ids[:, 1:],
+            clip=config.optim.clip,
+            micro_batch=config.micro_batch,
+            autocast=device.autocast,
         )
         times.append(time.perf_counter() - started)
     step_seconds = min(times[1:])
     minutes = config.budget_minutes
     steps = config.budget_steps or max(1, round(60 * (minutes or 0) / step_seconds))
     weights = 4 * parameter_count(shape)
-    state = sum(
-        v.numel() * v.element_size()
-        for part in optimizers.parts
-        for p in part.optimizer.state.values()
-        for v in p.values()
-        if isinstance(v, torch.Tensor)
-    )
     plan = Plan(
         parameters=parameter_count(shape),
         flops_per_token=flops_per_token(shape, shape.context),
         tokens_per_step=config.tokens_per_step,
-        state_bytes=2 * weights + state,
+        state_bytes=2 * weights + optimizers.state_bytes,
         step_seconds=step_seconds,
         steps=steps,
         seconds=steps * step_seconds,

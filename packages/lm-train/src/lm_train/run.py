@@ -5,6 +5,9 @@ from __future__ import annotations
 from dataclasses import dataclass
 from pathlib import Path
 
+from lm_core.atomic_folder import require_space
+from lm_core.counts import parameter_count
+
 from lm_train.batches import Batches
 from lm_train.config import TrainConfig
 from lm_train.corpus import open_corpus, reopen_corpus, stem
@@ -66,6 +69,9 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         for line in describe(s):
             display.say(line)
             s.run.log(line)
+        require_space(
+            s.run.path, 4 * parameter_count(s.model.config) + s.optimizers.state_bytes
+        )  # one checkpoint
         loop.learn()
         loop.finish()
         checkpoint = loop.save()

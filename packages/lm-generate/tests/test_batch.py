@@ -1,9 +1,14 @@
 """A row's text is the same bits alone and beside any neighbours."""
 
 import pytest
+import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lm_generate.errors import ContextLengthError, PromptError
+from lm_generate.decoder import Decoder
+from lm_generate.errors import ContextLengthError, NonFiniteLogitsError, PromptError, SettingError
+from lm_generate.generate import CHUNK, Batch
+from lm_generate.prefix import PrefixStore
+from lm_generate.settings import make_settings
 from tiny_engines import SHAPES, tiny_engine
 
 ENGINE = tiny_engine()
@@ -36,6 +41,113 @@ def test_samples_of_one_prompt_differ_from_the_first_token_on_and_read_it_once()
     assert len({row.ids[0] for row in rows}) > 3
     assert rows[0].timings.prefill > 0
     assert all(row.timings.prefill == 0 for row in rows[1:])
+
+
+class Counted(Decoder):
+    """Remembers how many tokens of how many rows each pass had."""
+
+    def __init__(self, model):
+        super().__init__(model)
+        self.passes: list[list[int]] = []
+
+    def __call__(self, work):
+        self.passes.append([len(ids) for _, ids in work])
+        return super().__call__(work)
+
+
+def counted_engine(**changes):
+    engine = tiny_engine(**changes)
+    engine.decode = Counted(engine.model)
+    return engine, engine.decode.passes
+
+
+def test_rows_are_read_and_decoded_together_one_pass_a_token():
+    engine, passes = counted_engine()
+    engine.batch([[1, 2, 3], [4], [5, 6, 7, 8, 9]], max_tokens=6, seed=0, stop_ids=())
+    assert passes == [[1, 3, 5]] + [[1, 1, 1]] * 5
+
+
+def test_a_row_that_ends_makes_room_for_the_next():
+    engine, passes = counted_engine()
+    ended = engine.generate([1], max_tokens=9, seed=0, stop_ids=()).ids[
+        1
+    ]  # row 0 ends after its second token
+    passes.clear()
+    rows = engine.batch([[1], [2], [3]], slots=2, max_tokens=4, seed=0, stop_ids=[ended], logprobs=0)
+    assert max(len(work) for work in passes) == 2
+    assert len(passes) < 4 * 3
+    for row, prompt in enumerate([[1], [2], [3]]):
+        alone = engine.generate(prompt, max_tokens=4, seed=0, row=row, stop_ids=[ended], logprobs=0)
+        assert (rows[row].ids, rows[row].logprobs) == (alone.ids, alone.logprobs)
+
+
+@pytest.mark.parametrize("slots", [1, 2, 3, 7])
+def test_the_number_of_slots_changes_no_text(slots):
+    wanted = ENGINE.batch(PROMPTS, max_tokens=12, seed=4, logprobs=2)
+    got = ENGINE.batch(PROMPTS, max_tokens=12, seed=4, logprobs=2, slots=slots)
+    assert [(row.text, row.logprobs) for row in got] == [(row.text, row.logprobs) for row in wanted]
+
+
+def test_rows_that_roll_past_the_context_are_what_they_are_alone():
+    engine = tiny_engine(context=16)
+    options = {"max_tokens": 40, "seed": 3, "past_context": "roll", "stop_ids": ()}
+    rows = engine.batch([*PROMPTS, [7] * 40], **options)
+    for row, prompt in enumerate([*PROMPTS, [7] * 40]):
+        assert rows[row].ids == engine.generate(prompt, row=row, **options).ids
+
+
+def test_prompts_that_begin_alike_are_read_once_and_nothing_else_changes():
+    engine, passes = counted_engine(context=2 * CHUNK + 200)
+    common = [(7 * i) % 300 for i in range(CHUNK + 20)]
+    prompts = [[*common, 1, 2], [*common, 3], [*common, 1, 2], [9]]
+    rows = engine.batch(prompts, max_tokens=5, seed=1, stop_ids=(), logprobs=1)
+    assert sum(sum(work) for work in passes) < 2 * CHUNK
+    for row, prompt in enumerate(prompts):
+        alone = engine.generate(prompt, max_tokens=5, seed=1, row=row, stop_ids=(), logprobs=1)
+        assert (rows[row].ids, rows[row].logprobs) == (alone.ids, alone.logprobs)
+
+
+def test_a_row_that_fails_leaves_its_neighbours_alone():
+    engine = tiny_engine()
+    with torch.no_grad():
+        engine.model.embedding.weight[7] = float("nan")
+    batch = Batch(engine.decode)
+    settings = make_settings(max_tokens=4, seed=0)
+    texts = {engine.text(prompt, settings, 0).row: prompt for prompt in ([1, 2], [7], [3])}
+    for row in texts:
+        batch.add(row)
+    while batch.busy:
+        batch.step()
+    failed = [prompt for row, prompt in texts.items() if isinstance(row.error, NonFiniteLogitsError)]
+    assert failed == [[7]]
+    assert [len(row.written) for row in texts] == [4, 0, 4]
+
+
+def test_the_store_of_prefixes_keeps_the_newest_that_fit():
+    engine = tiny_engine()
+    cache = engine.decode.new_cache(8)
+    logits = engine.decode([(cache, [1, 2, 3])])[0]
+    one = cache.bytes // 16 * 3 + logits.nbytes
+    store = PrefixStore(2 * one)
+    for ids in ([1, 2, 3], [1, 2, 4]):
+        store.add(ids, cache, logits)
+    store.copy_to([1, 2, 3], engine.decode.new_cache(8), 2)  # used, so it stays
+    store.add([1, 2, 5], cache, logits)
+    assert store.bytes == 2 * one
+    fresh = engine.decode.new_cache(8)
+    assert store.copy_to([1, 2, 4], fresh, 2)[0] == 2  # gone, but [1, 2] of another is there
+    known, kept = store.copy_to([1, 2, 3], fresh, 2)
+    assert (known, kept is logits) == (3, True)
+    assert torch.equal(fresh.keys[:, :, :, :3], cache.keys[:, :, :, :3])
+    assert store.copy_to([1], engine.decode.new_cache(8), 2) == (0, None)
+    empty = PrefixStore(0)
+    empty.add([1], cache, logits)
+    assert empty.bytes == 0
+
+
+def test_slots_must_be_a_number_of_rows():
+    with pytest.raises(SettingError, match="slots must be a whole number from 1"):
+        ENGINE.batch(["def"], slots=0)
 
 
 def test_a_seed_repeats_a_text_and_another_seed_gives_another():

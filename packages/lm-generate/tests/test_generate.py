@@ -3,9 +3,10 @@
 import numpy as np
 import pytest
 import torch
-from lm_core import KVCache, Transformer
+from lm_core import Transformer
+from lm_generate.decoder import Decoder
 from lm_generate.errors import ContextLengthError, NonFiniteLogitsError, PromptError
-from lm_generate.generate import PREFILL_CHUNK, read, rolled_length
+from lm_generate.generate import CHUNK, Batch, Row, Rules, rolled_length
 from lm_generate.rng import uniform
 from lm_generate.sampling import Sampling, choose
 from tiny_engines import SHAPES, tiny_engine, tiny_model
@@ -80,13 +81,21 @@ def test_greedy_and_sampled_tokens_are_those_of_transformers_generate(tmp_path, 
     assert list(got.ids) == wanted
 
 
-def test_a_prompt_longer_than_one_chunk_gives_the_logits_of_one_pass():
-    model = tiny_model(context=PREFILL_CHUNK + 100)
-    ids = [(7 * i) % 300 for i in range(PREFILL_CHUNK + 37)]
-    chunked = read(model, ids, KVCache(model.config, 1))
+@pytest.mark.parametrize("fast", [True, False])
+def test_a_prompt_longer_than_one_chunk_gives_the_logits_of_one_pass(fast):
+    model = tiny_model(context=CHUNK + 100)
+    ids = [(7 * i) % 300 for i in range(CHUNK + 37)]
+    rules = Rules(
+        sampling=Sampling(temperature=0), seed=0, row=0, max_tokens=1, stop_ids=frozenset(), logprobs=320
+    )
+    batch = Batch(Decoder(model, fast=fast))
+    batch.add(Row(ids, rules))
+    assert batch.step() == []  # the first chunk
+    [(_, written)] = batch.step()
     with torch.inference_mode():
-        whole = model(torch.tensor([ids]))[0, -1].numpy()
-    np.testing.assert_allclose(chunked, whole, atol=2e-4)
+        whole = model(torch.tensor([ids]))[0, -1].log_softmax(-1).numpy()
+    got = dict(written.logprob.top)
+    np.testing.assert_allclose([got[id] for id in range(320)], whole, atol=2e-4)
 
 
 def test_an_end_id_ends_the_text_and_is_not_part_of_it():

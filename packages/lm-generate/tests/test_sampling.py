@@ -4,45 +4,83 @@ import math
 
 import numpy as np
 import pytest
-from hypothesis import given, settings
+from hypothesis import assume, given, settings
 from hypothesis import strategies as st
 from lm_generate.errors import NonFiniteLogitsError, SettingError
-from lm_generate.sampling import Sampling, choose, greedy, log_probabilities, probabilities
+from lm_generate.sampling import (
+    Sampling,
+    candidates,
+    choose,
+    greedy,
+    log_probabilities,
+    probabilities,
+)
 
 
-def by_definition(logits: list[float], temperature: float, top_k: int, top_p: float) -> list[float]:
-    """The four lines of the module's docstring, spelled out with lists and sorted()."""
-    order = sorted(range(len(logits)), key=lambda i: (-logits[i], i))
+def by_definition(
+    logits: list[float],
+    temperature: float,
+    top_k: int,
+    top_p: float,
+    min_p: float = 0.0,
+    typical_p: float = 1.0,
+) -> list[float]:
+    """The lines of the module's docstring, spelled out with lists and sorted()."""
+    everything = range(len(logits))
+    order = sorted(everything, key=lambda i: (-logits[i], i))
     if temperature == 0:
-        return [1.0 if i == order[0] else 0.0 for i in range(len(logits))]
+        return [1.0 if i == order[0] else 0.0 for i in everything]
     p = [math.exp((logit - max(logits)) / temperature) for logit in logits]
-    keep = set(order[:top_k] if top_k else order)
-    total = math.fsum(p[i] for i in keep)
-    p = [p[i] / total if i in keep else 0.0 for i in range(len(p))]
-    reached, nucleus = 0.0, set()
-    for i in sorted(keep, key=lambda i: (-p[i], i)):
-        nucleus.add(i)
-        reached += p[i]
-        if reached >= top_p:
-            break
-    total = math.fsum(p[i] for i in nucleus)
-    return [p[i] / total if i in nucleus else 0.0 for i in range(len(p))]
+
+    def only(kept):
+        total = math.fsum(p[i] for i in kept)
+        return [p[i] / total if i in kept else 0.0 for i in everything]
+
+    def first_that_reach(share, order):
+        reached, run = 0.0, set()
+        for i in order:
+            run.add(i)
+            reached += p[i]
+            if reached >= share:
+                break
+        return run
+
+    p = only(set(order[:top_k] if top_k else order))
+    p = only(first_that_reach(top_p, sorted(everything, key=lambda i: (-p[i], i))))
+    p = only({i for i in everything if p[i] >= min_p * max(p)})
+    if typical_p < 1:
+        surprise = [-math.log(x) if x else math.inf for x in p]
+        entropy = math.fsum(x * s for x, s in zip(p, surprise, strict=True) if x)
+        nearest = sorted(everything, key=lambda i: (round(abs(surprise[i] - entropy), 9), i))
+        p = only(first_that_reach(typical_p, nearest))
+    return p
 
 
 quarter_steps = st.integers(-16, 16).map(lambda n: n / 4)  # few values, so that ties are common
 
 
-@settings(max_examples=300, deadline=None)
+@settings(max_examples=400, deadline=None)
 @given(
     st.lists(quarter_steps, min_size=1, max_size=12),
     st.sampled_from([0, 0.3, 0.8, 1, 2.5]),
     st.integers(0, 14),
     st.sampled_from([0.05, 0.37, 0.5, 0.9, 0.999, 1.0]),
+    st.sampled_from([0.0, 0.0, 0.1, 0.51, 1.0]),
+    st.sampled_from([1.0, 1.0, 0.9, 0.4]),
 )
-def test_the_distribution_is_the_definitions(logits, temperature, top_k, top_p):
-    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p)
-    got = probabilities(np.array(logits, dtype=np.float32), sampling)
-    np.testing.assert_allclose(got, by_definition(logits, temperature, top_k, top_p), rtol=1e-12, atol=1e-15)
+def test_the_distribution_is_the_definitions(logits, temperature, top_k, top_p, min_p, typical_p):
+    given_logits = np.array(logits, dtype=np.float32)
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p)
+    if typical_p < 1 and temperature > 0:  # its order is of differences: leave out what rounding decides
+        before = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p)
+        _, p = candidates(given_logits, before)
+        p = p[p > 0]
+        distance = np.sort(np.abs(-np.log(p) + (p * np.log(p)).sum()))
+        assume(not ((np.diff(distance) > 0) & (np.diff(distance) < 1e-8)).any() and distance.size == p.size)
+        assume(len(set(np.round(distance, 9))) == len(set(np.round(p, 9))))
+    got = probabilities(given_logits, sampling)
+    wanted = by_definition(logits, temperature, top_k, top_p, min_p, typical_p)
+    np.testing.assert_allclose(got, wanted, rtol=1e-12, atol=1e-15)
 
 
 @settings(max_examples=50, deadline=None)
@@ -59,18 +97,39 @@ def test_a_large_vocabulary_gives_the_definitions_distribution_too(seed, tempera
     np.testing.assert_allclose(probabilities(logits, sampling), want, rtol=1e-9, atol=1e-15)
 
 
-@pytest.mark.parametrize(("temperature", "top_k", "top_p"), [(0.7, 5, 0.8), (1.3, 0, 0.6), (0.8, 20, 1.0)])
-def test_the_order_of_the_steps_is_that_of_transformers(temperature, top_k, top_p):
+@pytest.mark.parametrize(
+    ("temperature", "top_k", "top_p", "min_p", "typical_p"),
+    [
+        (0.7, 5, 0.8, 0, 1),
+        (1.3, 0, 0.6, 0, 1),
+        (0.8, 20, 1.0, 0, 1),
+        (1.1, 0, 1.0, 0.05, 1),
+        (0.9, 0, 1.0, 0, 0.6),
+        (1.2, 100, 0.95, 0.02, 0.8),
+    ],
+)
+def test_the_order_of_the_steps_is_that_of_transformers(temperature, top_k, top_p, min_p, typical_p):
     import torch
-    from transformers import TemperatureLogitsWarper, TopKLogitsWarper, TopPLogitsWarper
+    from transformers import (
+        MinPLogitsWarper,
+        TemperatureLogitsWarper,
+        TopKLogitsWarper,
+        TopPLogitsWarper,
+        TypicalLogitsWarper,
+    )
 
     logits = torch.randn(1, 300, generator=torch.Generator().manual_seed(0), dtype=torch.float64) * 3
     scores = TemperatureLogitsWarper(temperature)(None, logits.clone())
-    if top_k:
-        scores = TopKLogitsWarper(top_k)(None, scores)
-    if top_p < 1:
-        scores = TopPLogitsWarper(top_p)(None, scores)
-    got = probabilities(logits[0].numpy(), Sampling(temperature=temperature, top_k=top_k, top_p=top_p))
+    for on, warper in (
+        (top_k > 0, lambda: TopKLogitsWarper(top_k)),
+        (top_p < 1, lambda: TopPLogitsWarper(top_p)),
+        (min_p > 0, lambda: MinPLogitsWarper(min_p)),
+        (typical_p < 1, lambda: TypicalLogitsWarper(typical_p)),
+    ):
+        if on:
+            scores = warper()(None, scores)
+    sampling = Sampling(temperature=temperature, top_k=top_k, top_p=top_p, min_p=min_p, typical_p=typical_p)
+    got = probabilities(logits[0].numpy(), sampling)
     np.testing.assert_allclose(got, scores.softmax(-1)[0].numpy(), rtol=1e-9, atol=1e-12)
 
 
@@ -143,6 +202,9 @@ def test_log_probabilities_are_a_log_softmax_without_any_setting():
         ({"top_p": 0.0}, r"top_p must lie in \(0, 1\] \(1 turns it off\), got 0.0"),
         ({"top_p": 1.01}, "top_p .* got 1.01"),
         ({"top_p": float("nan")}, "top_p .* got nan"),
+        ({"min_p": -0.1}, r"min_p must lie in \[0, 1\] \(0 turns it off\), got -0.1"),
+        ({"min_p": 1.5}, "min_p .* got 1.5"),
+        ({"typical_p": 0.0}, r"typical_p must lie in \(0, 1\] \(1 turns it off\), got 0.0"),
     ],
 )
 def test_a_setting_out_of_range_is_refused_by_name(settings_given, message):

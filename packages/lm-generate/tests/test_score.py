@@ -66,11 +66,17 @@ def test_without_a_token_that_begins_a_text_the_first_is_not_scored_nor_are_its_
 
 
 def test_log_probabilities_of_written_tokens_are_those_of_scoring_them():
-    got = ENGINE.generate(
-        "def find", max_tokens=10, temperature=1.3, top_k=50, seed=4, logprobs=3, stop_ids=()
+    prompt = ENGINE.encode("def find")
+    got = ENGINE.generate(  # a scored text is read as the beginning of a document
+        [ENGINE.start_id, *prompt],
+        max_tokens=10,
+        temperature=1.3,
+        top_k=50,
+        seed=4,
+        logprobs=3,
+        stop_ids=(),
     )
     assert got.logprobs is not None
-    prompt = ENGINE.encode("def find")
     score = ENGINE.score(prompt + list(got.ids))
     for told, wanted in zip(got.logprobs, score.logprobs[len(prompt) :], strict=True):
         assert told.logprob == pytest.approx(wanted, abs=2e-5)

@@ -45,10 +45,17 @@ def tiny_model(seed: int = 0, **changes: Any) -> Transformer:
         "d_ff": 64,
     } | changes
     model = Transformer(ModelConfig(**shape), seed=seed).eval()
+    generator = torch.Generator().manual_seed(seed)
     with torch.no_grad():
-        for parameter in model.parameters():
-            if parameter.dim() == 2:
+        for name, parameter in model.named_parameters():
+            if parameter.dim() != 2:
+                continue
+            if not parameter.any():  # what writes into the stream starts at zero; here it must say something
+                parameter.normal_(0, 1.5 / parameter.shape[1] ** 0.5, generator=generator)
+            elif "embedding" not in name:
                 parameter.mul_(2.0)
+            elif model.head is None:
+                parameter.mul_(20.0)
     return model
 
 

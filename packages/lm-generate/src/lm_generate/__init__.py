@@ -9,8 +9,8 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lm_generate.engine import Engine
     from lm_generate.errors import LmGenerateError
-    from lm_generate.generate import TokenLogprob
     from lm_generate.loader import load
+    from lm_generate.logprob import TokenLogprob
     from lm_generate.results import Generation, Score, Timings
     from lm_generate.runs import newest_run
     from lm_generate.sampling import Sampling
@@ -39,7 +39,7 @@ _HOME = {
     "Score": "results",
     "TextStream": "stream",
     "Timings": "results",
-    "TokenLogprob": "generate",
+    "TokenLogprob": "logprob",
     "load": "loader",
     "newest_run": "runs",
 }

@@ -113,42 +113,31 @@ def write(
     if prompt is None and file is None:
         app.help_print()
         return 0
-    from lm_generate.settings import check_whole, make_settings
+    from lm_generate.settings import Options, check_whole, make_settings
 
     text = read_prompt(prompt, file)
     check_whole("n", n, low=1)
     past_context: PastContext = "roll" if roll else "error"
-    settings = make_settings(
-        max_tokens,
-        temperature,
-        top_k,
-        top_p,
-        seed,
-        stop or (),
-        None,
-        heal,
-        past_context,
-        logprobs if json else None,
-    )
+    options: Options = {
+        "max_tokens": max_tokens,
+        "temperature": temperature,
+        "top_k": top_k,
+        "top_p": top_p,
+        "stop": stop or (),
+        "heal": heal,
+        "past_context": past_context,
+        "logprobs": logprobs if json else None,
+        "seed": seed,
+    }
+    settings = make_settings(**options)
+    options["seed"] = settings.seed
     engine = open_model(model, device=device, threads=threads, verify=verify, quiet=quiet)
 
     from lm_generate.show import show_json, show_text
 
     show = show_json if json else show_text
     for row in range(n):
-        stream = engine.stream(
-            text,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=settings.seed,
-            row=row,
-            stop=settings.stop,
-            heal=heal,
-            past_context=past_context,
-            logprobs=settings.logprobs,
-        )
+        stream = engine.stream(text, row=row, **options)
         show(stream, prompt=text, sample=(row + 1, n), echo=echo, quiet=quiet)
     return 0
 

@@ -8,30 +8,42 @@ engine.score("text").bits_per_byte
 """
 
 import time
-from collections.abc import Collection, Iterator, Sequence
+from collections.abc import Collection, Sequence
 from pathlib import Path
+from typing import Unpack
 
 import numpy as np
-from lm_core import KVCache, Transformer
+from lm_core import Transformer
 from lm_tokenizer import Tokenizer
 
+from lm_generate.decoder import Decoder
 from lm_generate.errors import ContextLengthError, PromptError, SettingError
-from lm_generate.generate import Rules, Written, read, rolled_length, write
+from lm_generate.generate import Batch, Row, Rules
 from lm_generate.heal import Healer
+from lm_generate.prefix import PrefixStore
 from lm_generate.results import Generation, Score
-from lm_generate.sampling import FloatArray
 from lm_generate.score import make_score, token_logprobs
-from lm_generate.settings import DEFAULT_MAX_TOKENS, PastContext, Settings, check_whole, make_settings
-from lm_generate.stream import Plan, TextStream, pieces
+from lm_generate.settings import (
+    DEFAULT_MAX_TOKENS,
+    Options,
+    PastContext,
+    Settings,
+    check_whole,
+    make_settings,
+)
+from lm_generate.stream import Plan, Text, TextStream, pieces
 
 Prompt = str | Sequence[int]
+SHARED_BYTES = 256 * 2**20
+"""What a batch may keep of prompts that were read, for rows whose prompts begin alike."""
 
 
 class Engine:
     """Generates and scores. Make one with `lm_generate.load`; see docs/engine.md for every setting.
 
     `stop_ids` end a text (the model's end-of-text ids); `start_id` begins one where nothing else does: an empty
-    prompt, the first token of a scored text. `folder` is where it came from. An engine holds no state between calls.
+    prompt, the first token of a scored text. `folder` is where it came from. An engine holds no state between calls,
+    but for a second, faster form of the weights (`lm_generate.decoder`).
     """
 
     def __init__(
@@ -51,31 +63,19 @@ class Engine:
         self.folder = folder
         parameter = next(model.parameters())
         self.device, self.dtype = parameter.device, parameter.dtype
+        self.decode = Decoder(model)
         known = np.fromiter(tokenizer.vocab.keys(), dtype=np.int64)
         # Rows that only pad the embedding, and holes in the vocabulary: ids without bytes are never drawn.
         self._banned = np.setdiff1d(np.arange(self.config.vocab_size), known)
         self._healer: Healer | None = None
 
-    def generate(
-        self,
-        prompt: Prompt,
-        *,
-        max_tokens: int | None = None,
-        temperature: float = 0.8,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-        row: int = 0,
-        stop: str | Sequence[str] = (),
-        stop_ids: Collection[int] | None = None,
-        heal: bool = False,
-        past_context: PastContext = "error",
-        logprobs: int | None = None,
-    ) -> Generation:
+    def generate(self, prompt: Prompt, *, row: int = 0, **options: Unpack[Options]) -> Generation:
         """The continuation of one prompt, a text or ids.
 
-        max_tokens    None: 200, or as many as the context still holds
-        temperature, top_k, top_p   see `lm_generate.sampling`; temperature 0 is greedy
+        max_tokens    None: 200, or as many as the context still holds; min_tokens: no end id before so many
+        temperature, top_k, top_p, min_p, typical_p      see `lm_generate.sampling`; temperature 0 is greedy
+        repetition_penalty, presence_penalty, frequency_penalty, penalty_window,
+        logit_bias, allowed_ids, banned_ids              see `lm_generate.adjust`
         seed, row     the text is a function of both; seed None draws one and tells it in the result
         stop          a string, or several, that end the text and are not part of it
         stop_ids      ids that end it, instead of the model's own end-of-text ids; () ignores those
@@ -83,76 +83,43 @@ class Engine:
         past_context  "error", or "roll": when the context is full, its newer half is read afresh
         logprobs      None, or how many most likely tokens to report beside each written one
 
-        Raises SettingError, PromptError, ContextLengthError, NonFiniteLogitsError, and the tokenizer's errors.
+        Defaults and types: `lm_generate.settings.make_settings`, which the keywords go to unchanged; so the three ways
+        of writing cannot differ. Raises SettingError, PromptError, ContextLengthError, NonFiniteLogitsError, and the
+        tokenizer's errors.
         """
-        return self.stream(
-            prompt,
-            max_tokens=max_tokens,
-            temperature=temperature,
-            top_k=top_k,
-            top_p=top_p,
-            seed=seed,
-            row=row,
-            stop=stop,
-            stop_ids=stop_ids,
-            heal=heal,
-            past_context=past_context,
-            logprobs=logprobs,
-        ).finish()
+        return self.stream(prompt, row=row, **options).finish()
 
-    def batch(
-        self,
-        prompts: Sequence[Prompt],
-        *,
-        max_tokens: int | None = None,
-        temperature: float = 0.8,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-        stop: str | Sequence[str] = (),
-        stop_ids: Collection[int] | None = None,
-        heal: bool = False,
-        past_context: PastContext = "error",
-        logprobs: int | None = None,
-    ) -> list[Generation]:
-        """One continuation for each prompt, of any lengths; row i is exactly `generate(prompts[i], seed=seed, row=i)`.
-
-        Every prompt is checked before the first is read. Rows are decoded one after another; a prompt equal to the
-        one before it is not read again. So `batch([prompt] * 4)` is four independent samples for one prefill.
-        """
-        if isinstance(prompts, str):
-            raise PromptError("batch takes a list of prompts, got one string; use generate, or a list")
-        settings = make_settings(
-            max_tokens, temperature, top_k, top_p, seed, stop, stop_ids, heal, past_context, logprobs
-        )
-        shared = _Shared()
-        streams = [self._start(prompt, settings, row, shared) for row, prompt in enumerate(prompts)]
-        return [stream.finish() for stream in streams]
-
-    def stream(
-        self,
-        prompt: Prompt,
-        *,
-        max_tokens: int | None = None,
-        temperature: float = 0.8,
-        top_k: int = 0,
-        top_p: float = 1.0,
-        seed: int | None = None,
-        row: int = 0,
-        stop: str | Sequence[str] = (),
-        stop_ids: Collection[int] | None = None,
-        heal: bool = False,
-        past_context: PastContext = "error",
-        logprobs: int | None = None,
-    ) -> TextStream:
+    def stream(self, prompt: Prompt, *, row: int = 0, **options: Unpack[Options]) -> TextStream:
         """As `generate`, but an iterator over pieces of the text as it is written; `.result` at the end.
 
         Settings and prompt are checked here, not at the first piece.
         """
-        settings = make_settings(
-            max_tokens, temperature, top_k, top_p, seed, stop, stop_ids, heal, past_context, logprobs
-        )
-        return self._start(prompt, settings, row, _Shared())
+        text = self.text(prompt, make_settings(**options), row)
+        return TextStream(pieces(Batch(self.decode), text))
+
+    def batch(
+        self, prompts: Sequence[Prompt], *, slots: int = 32, **options: Unpack[Options]
+    ) -> list[Generation]:
+        """One continuation for each prompt, of any lengths; row i is exactly `generate(prompts[i], seed=seed, row=i)`.
+
+        Up to `slots` rows are written together, in one pass over the weights for each token; a row that ends makes
+        room for the next. A prompt that equals another's, or begins like it, is read once. Every prompt is checked
+        before the first is read.
+        """
+        if isinstance(prompts, str):
+            raise PromptError("batch takes a list of prompts, got one string; use generate, or a list")
+        check_whole("slots", slots, low=1)
+        settings = make_settings(**options)
+        texts = [self.text(prompt, settings, row) for row, prompt in enumerate(prompts)]
+        batch = Batch(self.decode, slots=slots, prefixes=PrefixStore(SHARED_BYTES))
+        for text in texts:
+            batch.add(text.row)
+        text_of = {text.row: text for text in texts}
+        while batch.busy:
+            for row, token in batch.step():
+                if token is not None:
+                    text_of[row].push(token)
+        return [text.finish()[1] for text in texts]
 
     def score(self, text: Prompt, *, stride: int | None = None) -> Score:
         """How well the model predicts a text, a string or ids: log-probabilities, bits per byte, perplexity.
@@ -186,14 +153,17 @@ class Engine:
                 )
         return ids
 
-    def _start(self, prompt: Prompt, settings: Settings, row: int, shared: "_Shared") -> TextStream:
-        """Checks the prompt against the settings; nothing is computed before the first piece is asked for."""
+    def text(self, prompt: Prompt, settings: Settings, row: int) -> Text:
+        """A row for a `Batch` and what turns its tokens into text. Checks the prompt; computes nothing yet."""
         called = time.perf_counter()
         check_whole("row", row, low=0)
+        settings.adjustment.check_ids(self.config.vocab_size)
         ids, rest, skip = self._read_prompt(prompt, settings.heal)
         count, cut = self._room(len(ids), settings.max_tokens, settings.past_context)
+        healer = self._healer
         rules = Rules(
             sampling=settings.sampling,
+            adjustment=settings.adjustment,
             seed=settings.seed,
             row=row,
             max_tokens=count,
@@ -201,41 +171,12 @@ class Engine:
             banned=self._banned,
             roll=settings.past_context == "roll",
             logprobs=settings.logprobs,
+            allowed=(lambda written: healer.allowed(written, rest)) if healer and rest else None,
         )
         plan = Plan(
-            seen=ids,
-            skip=skip,
-            stop_strings=settings.stop,
-            stop_ids=rules.stop_ids,
-            with_logprobs=settings.logprobs is not None,
-            ran_out="context" if cut else "length",
-            seed=settings.seed,
-            row=row,
-            called=called,
+            skip=skip, stop_strings=settings.stop, ran_out="context" if cut else "length", called=called
         )
-        seconds: list[float] = []
-        return TextStream(
-            pieces(self.tokenizer, self._write(ids, rest, rules, shared, seconds), plan, seconds)
-        )
-
-    def _write(
-        self, ids: list[int], rest: bytes, rules: Rules, shared: "_Shared", seconds: list[float]
-    ) -> Iterator[Written]:
-        """Reads the prompt, or takes over what the row before read, and writes."""
-        context = self.config.context
-        started = time.perf_counter()
-        if shared.ids == ids and not rules.roll:
-            shared.cache.truncate(len(ids))
-        else:
-            seen = ids if len(ids) < context else ids[-rolled_length(context) :]
-            capacity = context if rules.roll else min(context, len(ids) + rules.max_tokens)
-            shared.cache = KVCache(self.config, 1, capacity, device=self.device, dtype=self.dtype)
-            shared.logits = read(self.model, seen, shared.cache)
-            shared.ids = ids
-            seconds.append(time.perf_counter() - started)
-        healer = self._healer
-        allowed = (lambda written: healer.allowed(written, rest)) if healer and rest else None
-        yield from write(self.model, shared.logits, ids, shared.cache, rules, allowed)
+        return Text(self.tokenizer, Row(ids, rules), plan)
 
     def _read_prompt(self, prompt: Prompt, heal: bool) -> tuple[list[int], bytes, int]:
         """The ids to read, the bytes that healing writes anew, and the characters which that repeats."""
@@ -272,11 +213,3 @@ class Engine:
                 f'{context}: ask for at most {context - prompt}, or roll (past_context="roll", --roll)'
             )
         return context - prompt, True
-
-
-class _Shared:
-    """What one row has read and the next may take over: a prompt's ids, its cache, its logits."""
-
-    ids: list[int] | None = None
-    cache: KVCache
-    logits: FloatArray

@@ -1,37 +1,35 @@
-"""The loop that writes: read the prompt once, then one token at a time, each from the cache of all before it.
+"""The loop that writes: every pass over the weights moves every text on, each from the cache of what it has read.
 
-    logits = read(model, prompt, cache)                    prefill: the keys and values of the prompt, once
-    for token in write(model, logits, prompt, cache, ...): decode: choose a token, feed it back, repeat
+    batch = Batch(Decoder(model), slots=8)
+    batch.add(Row(prompt, rules))              waits until one of the 8 slots is free
+    while batch.busy:
+        for row, token in batch.step(): ...    one pass: rows still reading take in their next chunk of the prompt,
+                                               the others the token that they wrote last; each that has read all chooses
 
-`read` costs one pass over the prompt; every token of `write` one pass over the weights and the cache. The
-choice is in `sampling.py`, its random number in `rng.py`: a pure function of (seed, row, position).
-A row is always decoded by itself, with the same shapes whoever else is in its batch; so the text of a row, greedy
-or sampled, is the same bits alone and beside any neighbours.
+A row's text is the same bits alone and beside any neighbours, greedy or sampled: what it reads in one pass depends on its
+own prompt only, `decoder.py` gives its rows the same bits in any company, and the random number of a choice
+(`rng.py`, `sampling.py`) is a pure function of (seed, row, position).
 """
 
-from collections.abc import Callable, Iterator, Sequence
-from dataclasses import dataclass
+import time
+from collections import deque
+from collections.abc import Callable, Sequence
+from dataclasses import dataclass, field
 
-import numpy as np
-import torch
-from lm_core import KVCache, Transformer
+from lm_core import KVCache
 
-from lm_generate.errors import ContextLengthError, PromptError
+from lm_generate.adjust import NO_IDS, Adjustment, adjust
+from lm_generate.decoder import Decoder, Work
+from lm_generate.errors import LmGenerateError, PromptError
+from lm_generate.logprob import TokenLogprob, token_logprob
+from lm_generate.prefix import PrefixStore
 from lm_generate.rng import uniform
-from lm_generate.sampling import FloatArray, IdArray, Sampling, choose, log_probabilities
+from lm_generate.sampling import FloatArray, IdArray, Sampling, choose
 
-PREFILL_CHUNK = 512
-"""Prompt tokens of one pass: bounds the memory of attention and logits; larger was not faster."""
-
-
-@dataclass(frozen=True)
-class TokenLogprob:
-    """How likely the model itself held a token: natural logarithms, before temperature, top-k and top-p."""
-
-    id: int
-    logprob: float
-    top: tuple[tuple[int, float], ...] = ()
-    """The most likely (id, logprob) at this place, best first; as many as were asked for."""
+CHUNK = 512
+"""Tokens that one row reads in one pass: bounds its memory. Read prefixes are shared in whole chunks."""
+PASS_TOKENS = 2048
+"""Tokens of one pass, all rows together; what does not fit is read in the next."""
 
 
 @dataclass(frozen=True)
@@ -42,97 +40,158 @@ class Written:
     logprob: TokenLogprob | None = None
 
 
+Allowed = Callable[[Sequence[int]], Sequence[int] | None]
+"""Given the tokens written so far, the ids that may come next; None: all, from here on."""
+
+
 @dataclass(frozen=True, kw_only=True)
 class Rules:
     """Everything that decides which tokens are written, apart from the prompt."""
 
     sampling: Sampling
+    adjustment: Adjustment = field(default_factory=Adjustment)
     seed: int
     row: int
     max_tokens: int
     stop_ids: frozenset[int]
-    banned: IdArray
+    banned: IdArray = field(default_factory=NO_IDS.copy)
     """Ids that are never chosen: they stand for no bytes."""
     roll: bool = False
     logprobs: int | None = None
+    allowed: Allowed | None = None
 
 
-Allowed = Callable[[Sequence[int]], Sequence[int] | None]
-"""Given the tokens written so far, the ids that may come next; None: all, from here on."""
+class Row:
+    """One text: its prompt, what is written so far, and its cache. `done` ends it, whoever sets it."""
 
+    def __init__(self, prompt: Sequence[int], rules: Rules) -> None:
+        if not prompt:
+            raise PromptError("the prompt holds no token: give it at least one character or one id")
+        self.prompt, self.rules, self.allowed = list(prompt), rules, rules.allowed
+        self.written: list[int] = []
+        self.unread: list[int] = []
+        self.reading: list[
+            int
+        ] = []  # what the first passes take in: the prompt, or its end where that is too long
+        self.logits: FloatArray | None = None
+        self.cache: KVCache | None = None
+        self.done = False
+        self.error: LmGenerateError | None = None
+        self.prefill = 0.0  # seconds of passes that read the prompt
 
-@torch.inference_mode()
-def read(model: Transformer, ids: Sequence[int], cache: KVCache) -> FloatArray:
-    """Appends `ids` to the cache; the logits (vocab_size,) of what follows the last of them, float32."""
-    if not ids:
-        raise PromptError("the prompt holds no token: give it at least one character or one id")
-    device = next(model.parameters()).device
-    for start in range(0, len(ids), PREFILL_CHUNK):
-        chunk = torch.tensor([ids[start : start + PREFILL_CHUNK]], device=device)  # (1, length)
-        hidden = model.hidden(chunk, cache)
-    logits: FloatArray = model.logits(hidden[0, -1]).float().cpu().numpy()  # the head for one position only
-    return logits
+    def start(self, decode: Decoder, prefixes: PrefixStore) -> None:
+        """Makes the cache; what an earlier row has read of the same prompt is copied, not read again."""
+        context = decode.config.context
+        capacity = context if self.rules.roll else min(context, len(self.prompt) + self.rules.max_tokens)
+        self.cache = decode.new_cache(capacity)
+        self.reading = self.prompt if len(self.prompt) < context else self.prompt[-rolled_length(context) :]
+        known, self.logits = prefixes.copy_to(self.reading, self.cache, CHUNK)
+        self.unread = self.reading[known:]
 
-
-def write(
-    model: Transformer,
-    logits: FloatArray,
-    prompt: Sequence[int],
-    cache: KVCache,
-    rules: Rules,
-    allowed: Allowed | None = None,
-) -> Iterator[Written]:
-    """Continues `prompt`, whose keys and values are in `cache` and whose next-token `logits` are given.
-
-    Ends after `max_tokens`, or after yielding one of `stop_ids`. A full context raises `ContextLengthError`, unless
-    `roll`: then the newest context // 2 tokens are read afresh as if they were the whole text, and it goes on.
-    """
-    ids = list(prompt)
-    for count in range(1, rules.max_tokens + 1):
-        may_come = None
-        if allowed is not None and (may_come := allowed(ids[len(prompt) :])) is None:
-            allowed = None
-        choosable = without(logits, rules.banned) if may_come is None else only(logits, may_come)
-        number = uniform(rules.seed, rules.row, len(ids)) if rules.sampling.temperature > 0 else 0.0
+    def choose(self) -> Written:
+        """The next token, from the logits that reading ended with."""
+        rules, logits = self.rules, self.logits
+        assert logits is not None
+        self.logits = None
+        may_come = self.allowed(self.written) if self.allowed else None
+        if may_come is None:
+            self.allowed = None
+        choosable = adjust(
+            logits,
+            rules.adjustment,
+            self.prompt,
+            self.written,
+            banned=rules.banned,
+            ends=rules.stop_ids,
+            may_come=may_come,
+        )
+        position = len(self.prompt) + len(self.written)
+        number = uniform(rules.seed, rules.row, position) if rules.sampling.temperature > 0 else 0.0
         id = choose(choosable, rules.sampling, number)
-        ids.append(id)
-        yield Written(id, None if rules.logprobs is None else token_logprob(logits, id, rules.logprobs))
-        if id in rules.stop_ids or count == rules.max_tokens:
-            return
-        if cache.length < model.config.context:
-            logits = read(model, ids[-1:], cache)
-        elif rules.roll:
-            cache.reset()
-            logits = read(model, ids[-rolled_length(model.config.context) :], cache)
-        else:
-            raise ContextLengthError(
-                f"the model's context of {model.config.context} tokens is full after {len(ids)}; ask for fewer, or roll"
-            )
+        self.written.append(id)
+        self.unread = [id]
+        self.done = self.done or id in rules.stop_ids or len(self.written) == rules.max_tokens
+        return Written(id, None if rules.logprobs is None else token_logprob(logits, id, rules.logprobs))
+
+    def roll(self, context: int) -> None:
+        """Where the context is full: the newest context // 2 tokens are read afresh, as if they were the whole text."""
+        assert self.cache is not None
+        if self.rules.roll and not self.done and self.cache.length == context:
+            self.cache.reset()
+            self.unread = [*self.prompt, *self.written][-rolled_length(context) :]
+
+
+class Batch:
+    """Rows that are written together, at most `slots` at a time; a row that ends makes room for the next."""
+
+    def __init__(self, decode: Decoder, *, slots: int = 32, prefixes: PrefixStore | None = None) -> None:
+        self.decode, self.slots = decode, slots
+        self.prefixes = prefixes or PrefixStore()
+        self.waiting: deque[Row] = deque()
+        self.rows: list[Row] = []
+
+    @property
+    def busy(self) -> bool:
+        return bool(self.waiting or self.rows)
+
+    def add(self, row: Row) -> None:
+        self.waiting.append(row)
+
+    def step(self) -> list[tuple[Row, Written | None]]:
+        """One pass over the weights; what it wrote, each with its row; None beside a row that failed, see its `error`."""
+        self.rows = [row for row in self.rows if not row.done]
+        self._admit()
+        self._read()
+        result: list[tuple[Row, Written | None]] = []
+        for row in self.rows:
+            if row.logits is None or row.done:
+                continue
+            try:
+                result.append((row, row.choose()))
+            except (
+                LmGenerateError
+            ) as error:  # damaged weights, nothing left to choose: this row ends, others go on
+                row.error, row.done = error, True
+                result.append((row, None))
+        return result
+
+    def _admit(self) -> None:
+        """Fills free slots, in order. A prompt that shares what a row is just reading waits for it, to copy it."""
+        while self.waiting and len(self.rows) < self.slots:
+            prompt = self.waiting[0].prompt
+            if any(len(row.written) == 0 and shares(prompt, row.prompt) for row in self.rows if row.unread):
+                return
+            row = self.waiting.popleft()
+            if not row.done:
+                row.start(self.decode, self.prefixes)
+                self.rows.append(row)
+
+    def _read(self) -> None:
+        """Every row's next tokens, as many rows as fit into one pass."""
+        work: list[Work] = []
+        rows, total, started = [], 0, time.perf_counter()
+        for row in sorted(self.rows, key=lambda row: len(row.unread)):
+            row.roll(self.decode.config.context)
+            chunk = row.unread[:CHUNK]
+            if chunk and not row.done and (total == 0 or total + len(chunk) <= PASS_TOKENS):
+                assert row.cache is not None
+                work.append((row.cache, chunk))
+                rows.append(row)
+                total += len(chunk)
+        for row, logits in zip(rows, self.decode(work) if work else [], strict=True):
+            row.unread = row.unread[CHUNK:]
+            row.logits = None if row.unread else logits
+            if not row.written:
+                row.prefill += time.perf_counter() - started
+                if row.logits is not None and row.cache is not None:
+                    self.prefixes.add(row.reading, row.cache, row.logits)
+
+
+def shares(prompt: Sequence[int], other: Sequence[int]) -> bool:
+    """Whether one of the two can copy what the other has read: the same prompt, or the same first chunk."""
+    return prompt == other or (min(len(prompt), len(other)) > CHUNK and prompt[:CHUNK] == other[:CHUNK])
 
 
 def rolled_length(context: int) -> int:
     """How many of the newest tokens are read afresh when the context is full: half, and at least one."""
     return max(1, context // 2)
-
-
-def only(logits: FloatArray, ids: Sequence[int]) -> FloatArray:
-    """The logits with every id but the given ones at -inf."""
-    masked = np.full_like(logits, -np.inf)
-    masked[list(ids)] = logits[list(ids)]
-    return masked
-
-
-def without(logits: FloatArray, ids: IdArray) -> FloatArray:
-    """The logits with the given ids at -inf."""
-    if ids.size == 0:
-        return logits
-    masked = logits.copy()
-    masked[ids] = -np.inf
-    return masked
-
-
-def token_logprob(logits: FloatArray, id: int, top: int) -> TokenLogprob:
-    """The log-probability of `id` and of the `top` most likely ids; ties to the lower id."""
-    log_p = log_probabilities(logits)
-    best = np.argsort(-log_p, kind="stable")[:top]
-    return TokenLogprob(id, float(log_p[id]), tuple((int(i), float(log_p[i])) for i in best))

@@ -3,7 +3,7 @@
 from dataclasses import dataclass
 from typing import Literal
 
-from lm_generate.generate import TokenLogprob
+from lm_generate.logprob import TokenLogprob
 
 FinishReason = Literal["stop", "length", "context"]
 """stop: an end-of-text id or a stop string came; length: max_tokens; context: the model's context is full."""

@@ -1,16 +1,23 @@
-"""From logits to one token, in one fixed order: temperature, top-k, top-p, draw.
+"""From logits to one token, in one fixed order: bias, penalties, bans, temperature, top-k, top-p, min-p, typical, draw.
 
-1. temperature T:  p_i = exp(l_i / T) / sum_j exp(l_j / T)          (T = 0: the largest logit, nothing drawn)
-2. top-k:          keep the k most probable tokens                   (k = 0: off)
-3. top-p:          of what is left, renormalised, keep the shortest run of most probable tokens whose
-                   probabilities reach p                             (p = 1: off; at least one token stays)
-4. draw:           renormalise; the first id whose running sum, in order of ids, exceeds u * total
+Steps 1 to 3 change logits, in `lm_generate.adjust`. Then, of the logits l that they leave:
+
+4. temperature T:  p_i = exp(l_i / T) / sum_j exp(l_j / T)          (T = 0: the largest logit, nothing drawn)
+5. top-k:          keep the k most probable tokens                   (k = 0: off)
+6. top-p:          keep the shortest run of most probable tokens whose probabilities reach p   (1: off)
+7. min-p:          keep the tokens at least m times as probable as the most probable one       (0: off)
+8. typical:        keep the shortest run of tokens whose -log p is nearest the entropy H = -sum p log p
+                   and whose probabilities reach t                   (t = 1: off)
+9. draw:           the first id whose running sum, in order of ids, exceeds u * total
+
+After each of 5 to 8 what is left is renormalised, and at least one token stays.
 
 Ties, everywhere: of equally probable tokens the lower id comes first. So top-k keeps exactly k tokens, and
 greedy takes the lowest id of the largest logits. All sums are float64. A logit of -inf is a token that
 cannot be drawn; NaN and +inf are errors.
 
-The order is that of Hugging Face's `generate` (top-p: Holtzman et al. 2020, https://arxiv.org/abs/1904.09751).
+The order is that of Hugging Face's `generate`. Top-p: Holtzman et al. 2020, https://arxiv.org/abs/1904.09751;
+min-p: Nguyen et al. 2024, https://arxiv.org/abs/2407.01082; typical: Meister et al. 2022, https://arxiv.org/abs/2202.00666.
 """
 
 import math
@@ -36,6 +43,10 @@ class Sampling:
     """Keep the k most probable tokens; 0 keeps all; more than the vocabulary keeps all."""
     top_p: float = 1.0
     """Keep the most probable tokens that reach this share; in (0, 1]; 1 keeps all."""
+    min_p: float = 0.0
+    """Keep tokens at least so many times as probable as the most probable one; in [0, 1]; 0 keeps all."""
+    typical_p: float = 1.0
+    """Keep the tokens nearest the expected surprise that reach this share; in (0, 1]; 1 keeps all."""
 
     def __post_init__(self) -> None:
         if not (math.isfinite(self.temperature) and self.temperature >= 0):
@@ -44,8 +55,11 @@ class Sampling:
             )
         if isinstance(self.top_k, bool) or not isinstance(self.top_k, int) or self.top_k < 0:
             raise SettingError(f"top_k must be a whole number >= 0 (0 turns it off), got {self.top_k}")
-        if not 0 < self.top_p <= 1:
-            raise SettingError(f"top_p must lie in (0, 1] (1 turns it off), got {self.top_p}")
+        for name, share in (("top_p", self.top_p), ("typical_p", self.typical_p)):
+            if not 0 < share <= 1:
+                raise SettingError(f"{name} must lie in (0, 1] (1 turns it off), got {share}")
+        if not 0 <= self.min_p <= 1:
+            raise SettingError(f"min_p must lie in [0, 1] (0 turns it off), got {self.min_p}")
 
 
 def check_logits(logits: FloatArray) -> None:
@@ -85,10 +99,18 @@ def candidates(logits: FloatArray, sampling: Sampling) -> tuple[IdArray, Float64
         weights = np.exp((kept - kept.max()) / sampling.temperature)
     probabilities = weights / weights.sum()
     if sampling.top_p < 1:
-        chosen = top_p_indices(probabilities, sampling.top_p)
-        ids, probabilities = ids[chosen], probabilities[chosen]
-        probabilities = probabilities / probabilities.sum()
+        ids, probabilities = keep(ids, probabilities, top_p_indices(probabilities, sampling.top_p))
+    if sampling.min_p > 0:
+        ids, probabilities = keep(ids, probabilities, min_p_indices(probabilities, sampling.min_p))
+    if sampling.typical_p < 1:
+        ids, probabilities = keep(ids, probabilities, typical_indices(probabilities, sampling.typical_p))
     return ids, probabilities
+
+
+def keep(ids: IdArray, probabilities: Float64Array, chosen: IdArray) -> tuple[IdArray, Float64Array]:
+    """The chosen places of both, renormalised."""
+    kept = probabilities[chosen]
+    return ids[chosen], kept / kept.sum()
 
 
 def probabilities(logits: FloatArray, sampling: Sampling) -> Float64Array:
@@ -131,6 +153,28 @@ def top_p_indices(probabilities: Float64Array, p: float) -> IdArray:
     """
     likely = np.flatnonzero(probabilities >= 0.5 * (1 - p) / probabilities.size)
     order = likely[np.argsort(-probabilities[likely], kind="stable")]
+    return shortest_run(probabilities, order, p)
+
+
+def min_p_indices(probabilities: Float64Array, share: float) -> IdArray:
+    """Indices, ascending, of the tokens with p_i >= share * max p."""
+    return np.flatnonzero(probabilities >= share * probabilities.max())
+
+
+def typical_indices(probabilities: Float64Array, p: float) -> IdArray:
+    """Indices, ascending, of the shortest run in order of |-log p_i - H| whose sum reaches p; ties to the lower index.
+
+    Tokens of probability 0 are infinitely far from the entropy H and come last.
+    """
+    with np.errstate(divide="ignore"):
+        surprise = -np.log(probabilities)
+    positive = probabilities > 0
+    entropy = float((probabilities[positive] * surprise[positive]).sum())
+    return shortest_run(probabilities, np.argsort(np.abs(surprise - entropy), kind="stable"), p)
+
+
+def shortest_run(probabilities: Float64Array, order: IdArray, p: float) -> IdArray:
+    """The first places of `order`, ascending, whose sum reaches p; all of them where rounding keeps it below p."""
     running = np.cumsum(probabilities[order])
     needed = int(np.searchsorted(running, p, side="left")) + 1  # the first sum >= p belongs to the run
     return np.sort(order[:needed])

@@ -6,7 +6,8 @@ from dataclasses import dataclass
 
 from lm_tokenizer import Tokenizer
 
-from lm_generate.generate import TokenLogprob, Written
+from lm_generate.generate import Batch, Row, Written
+from lm_generate.logprob import TokenLogprob
 from lm_generate.results import FinishReason, Generation, Timings
 from lm_generate.stop import StopStrings
 
@@ -44,72 +45,88 @@ class TextStream:
 
 @dataclass(frozen=True, kw_only=True)
 class Plan:
-    """What `pieces` needs to know beside the tokens themselves."""
+    """What `Text` needs to know beside the tokens themselves."""
 
-    seen: Sequence[int]
-    """Tokens before the first one written: the decoder starts behind them, perhaps inside a character."""
     skip: int
     """Characters at the beginning that repeat the end of the prompt (token healing writes them anew)."""
     stop_strings: Sequence[str]
-    stop_ids: frozenset[int]
-    with_logprobs: bool
     ran_out: FinishReason
     """The reason when neither an id nor a string stopped it."""
-    seed: int
-    row: int
     called: float
     """`time.perf_counter()` at the call."""
 
 
-def pieces(
-    tokenizer: Tokenizer, written: Iterator[Written], plan: Plan, prefill: Sequence[float]
-) -> Generator[str, None, Generation]:
-    """Yields the text of `written` piece by piece and returns the `Generation`.
+class Text:
+    """The text of one row: `push` each token and show what comes back, until the row is done; then `finish`."""
 
-    `prefill` holds the seconds of the prompt, once the first token has come.
-    """
-    decoder = tokenizer.stream()
-    for id in plan.seen:
-        decoder.push(id)
-    stops = StopStrings(plan.stop_strings)
-    skip, text = plan.skip, ""
-    ids: list[int] = []
-    logprobs: list[TokenLogprob] = []
-    stopped_by: str | int | None = None
-    first = 0.0
+    def __init__(self, tokenizer: Tokenizer, row: Row, plan: Plan) -> None:
+        self.row, self.plan = row, plan
+        self.text = ""
+        self._decoder = tokenizer.stream()
+        for id in row.prompt:  # the text begins behind them, perhaps inside a character
+            self._decoder.push(id)
+        self._stops = StopStrings(plan.stop_strings)
+        self._skip = plan.skip
+        self._ids: list[int] = []
+        self._logprobs: list[TokenLogprob] = []
+        self._stopped_by: str | int | None = None
+        self._first: float | None = None
 
-    for token in written:
-        first = first or time.perf_counter()
-        if token.id in plan.stop_ids:
-            stopped_by = token.id
-            break
-        ids.append(token.id)
+    def push(self, token: Written) -> str:
+        """The characters that can now be shown; ends the row when a stop string is complete."""
+        self._first = self._first or time.perf_counter()
+        if token.id in self.row.rules.stop_ids:
+            self._stopped_by = token.id
+            return ""
+        self._ids.append(token.id)
         if token.logprob is not None:
-            logprobs.append(token.logprob)
-        fresh = decoder.push(token.id)
-        piece, skip = stops.push(fresh[skip:]), max(0, skip - len(fresh))
-        text += piece
-        if piece:
-            yield piece
-        if stops.found is not None:
-            stopped_by = stops.found
-            break
-    if stops.found is None:
-        piece = stops.push(decoder.finish()[skip:]) + stops.finish()
-        stopped_by = stopped_by if stops.found is None else stops.found
-        text += piece
-        if piece:
-            yield piece
+            self._logprobs.append(token.logprob)
+        piece = self._pass(self._decoder.push(token.id))
+        if self._stops.found is not None:
+            self.row.done = True
+        return piece
 
-    now = time.perf_counter()
-    return Generation(
-        text=text,
-        ids=tuple(ids),
-        finish_reason=plan.ran_out if stopped_by is None else "stop",
-        stopped_by=stopped_by,
-        prompt_tokens=len(plan.seen),
-        seed=plan.seed,
-        row=plan.row,
-        logprobs=tuple(logprobs) if plan.with_logprobs else None,
-        timings=Timings(sum(prefill), (first or now) - plan.called, now - plan.called),
-    )
+    def finish(self) -> tuple[str, Generation]:
+        """The last characters, which were held back, and the whole. Raises what ended the row, if it failed."""
+        if self.row.error is not None:
+            raise self.row.error
+        piece = ""
+        if self._stops.found is None:
+            piece = self._pass(self._decoder.finish())
+            rest = self._stops.finish()
+            self.text += rest
+            piece += rest
+        if self._stops.found is not None:
+            self._stopped_by = self._stops.found
+        rules, now = self.row.rules, time.perf_counter()
+        return piece, Generation(
+            text=self.text,
+            ids=tuple(self._ids),
+            finish_reason=self.plan.ran_out if self._stopped_by is None else "stop",
+            stopped_by=self._stopped_by,
+            prompt_tokens=len(self.row.prompt),
+            seed=rules.seed,
+            row=rules.row,
+            logprobs=None if rules.logprobs is None else tuple(self._logprobs),
+            timings=Timings(
+                self.row.prefill, (self._first or now) - self.plan.called, now - self.plan.called
+            ),
+        )
+
+    def _pass(self, fresh: str) -> str:
+        piece, self._skip = self._stops.push(fresh[self._skip :]), max(0, self._skip - len(fresh))
+        self.text += piece
+        return piece
+
+
+def pieces(batch: Batch, text: Text) -> Generator[str, None, Generation]:
+    """Writes the one row of a batch: yields its text piece by piece and returns the `Generation`."""
+    batch.add(text.row)
+    while batch.busy:
+        for _, token in batch.step():
+            if token is not None and (piece := text.push(token)):
+                yield piece
+    piece, result = text.finish()
+    if piece:
+        yield piece
+    return result

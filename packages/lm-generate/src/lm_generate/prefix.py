@@ -1,0 +1,80 @@
+"""What has been read once need not be read again: the keys and values of prompts, for prompts that begin alike."""
+
+from collections import OrderedDict
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import numpy.typing as npt
+from lm_core import KVCache
+from torch import Tensor
+
+from lm_generate.sampling import FloatArray
+
+
+@dataclass(frozen=True)
+class Prefix:
+    """A prompt that was read: its ids, its keys and values (n_layers, n_kv_heads, tokens, d_head), its logits."""
+
+    ids: npt.NDArray[np.int64]
+    keys: Tensor
+    values: Tensor
+    logits: FloatArray
+
+    @property
+    def bytes(self) -> int:
+        return 2 * self.keys.numel() * self.keys.element_size() + self.logits.nbytes
+
+
+class PrefixStore:
+    """The newest prompts that together take at most `limit` bytes (0: none are kept); the longest unused goes first.
+
+    Not safe for several threads at once.
+    """
+
+    def __init__(self, limit: int = 0) -> None:
+        self.limit = limit
+        self.bytes = 0
+        self._kept: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
+
+    def add(self, ids: Sequence[int], cache: KVCache, logits: FloatArray) -> None:
+        """Keeps a copy of the first len(ids) keys and values of a cache of one row."""
+        key = tuple(ids)
+        size = cache.bytes // cache.capacity * len(ids) + logits.nbytes
+        if key in self._kept or size > self.limit:
+            return
+        keys, values = (kept[:, 0, :, : len(ids)].clone() for kept in (cache.keys, cache.values))
+        self._kept[key] = Prefix(np.array(ids, dtype=np.int64), keys, values, logits)
+        self.bytes += self._kept[key].bytes
+        while self.bytes > self.limit:
+            self.bytes -= self._kept.popitem(last=False)[1].bytes
+
+    def copy_to(self, ids: Sequence[int], cache: KVCache, chunk: int) -> tuple[int, FloatArray | None]:
+        """Fills an empty cache with what is known of `ids`: how many tokens that is, and the logits if it is all of them.
+
+        Unless it is all, it is a multiple of `chunk`: so the rest is read in the pieces in which it would
+        have been read from the beginning, and comes out in the same bits.
+        """
+        found = self._kept.get(tuple(ids))
+        known = len(ids)
+        if found is None:
+            known, found = self._longest(ids, chunk)
+        if found is None:
+            return 0, None
+        self._kept.move_to_end(tuple(found.ids.tolist()))
+        cache.keys[:, 0, :, :known] = found.keys[:, :, :known]
+        cache.values[:, 0, :, :known] = found.values[:, :, :known]
+        cache.length = known
+        return known, found.logits if known == len(ids) == len(found.ids) else None
+
+    def _longest(self, ids: Sequence[int], chunk: int) -> tuple[int, Prefix | None]:
+        """The kept prompt that agrees longest, in whole chunks and short of all of `ids`: one token must be read."""
+        wanted = np.array(ids, dtype=np.int64)
+        best: tuple[int, Prefix | None] = (0, None)
+        for prefix in self._kept.values():
+            length = min(len(wanted) - 1, len(prefix.ids))
+            differs = np.flatnonzero(wanted[:length] != prefix.ids[:length])
+            agreed = (int(differs[0]) if differs.size else length) // chunk * chunk
+            if agreed > best[0]:
+                best = (agreed, prefix)
+        return best

@@ -79,6 +79,22 @@ class Attention(nn.Module):
         self, x: Float[Tensor, "batch length d_model"], cache: KVCache | None = None
     ) -> Float[Tensor, "batch length d_model"]:
         batch, length, _ = x.shape
+        q, k, v = self.project(x, 0 if cache is None else cache.length)
+        if cache is not None:
+            k, v = cache.append(self.layer, k, v)
+        out = self._fused(q, k, v) if self.fast else self._plain(q, k, v)
+        y: Tensor = self.o(out.transpose(1, 2).reshape(batch, length, self.n_heads * self.d_head))
+        return y
+
+    def project(
+        self, x: Float[Tensor, "batch length d_model"], start: int = 0
+    ) -> tuple[
+        Float[Tensor, "batch n_heads length d_head"],
+        Float[Tensor, "batch n_kv_heads length d_head"],
+        Float[Tensor, "batch n_kv_heads length d_head"],
+    ]:
+        """Queries, keys and values of tokens that stand at `start` and after: normalised and rotated, as they meet."""
+        batch, length, _ = x.shape
         q = self.q(x).view(batch, length, self.n_heads, self.d_head)
         k = self.k(x).view(batch, length, self.n_kv_heads, self.d_head)
         v = self.v(x).view(batch, length, self.n_kv_heads, self.d_head).transpose(1, 2)
@@ -86,13 +102,8 @@ class Attention(nn.Module):
             q, k = self.q_norm(q), self.k_norm(k)
         q, k = q.transpose(1, 2), k.transpose(1, 2)  # (batch, heads, length, d_head)
         if self.rotary is not None:
-            start = 0 if cache is None else cache.length
             q, k = self.rotary(q, start), self.rotary(k, start)
-        if cache is not None:
-            k, v = cache.append(self.layer, k, v)
-        out = self._fused(q, k, v) if self.fast else self._plain(q, k, v)
-        y: Tensor = self.o(out.transpose(1, 2).reshape(batch, length, self.n_heads * self.d_head))
-        return y
+        return q, k, v
 
     def _plain(
         self,

@@ -3,9 +3,10 @@ import itertools
 import json
 
 import pytest
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lm_train import text_files
+from lm_train import compressed, text_files
 from lm_train.errors import SourceError
 from lm_train.text_files import read_pieces, split_documents
 
@@ -105,8 +106,47 @@ def test_a_compressed_text_is_the_text(tmp_path):
     assert documents(read_pieces(tmp_path / "a.txt.gz")) == [text]
 
 
+def test_a_zstd_text_is_the_text_of_all_its_frames(tmp_path):
+    lines = "".join(f"line {i} of text\n" for i in range(50_000))
+    frames = [zstandard.compress(lines[:300_000].encode()), zstandard.compress(lines[300_000:].encode(), 19)]
+    path = tmp_path / "a.txt.zst"
+    path.write_bytes(b"".join(frames))
+    assert documents(read_pieces(path)) == [lines]
+    path = tmp_path / "a.jsonl.ZST"
+    path.write_bytes(zstandard.compress(b'{"text": "one"}\n{"text": "two"}\n'))
+    assert documents(read_pieces(path)) == ["one", "two"]
+
+
+@pytest.mark.parametrize(
+    ("damage", "message"),
+    [
+        (lambda z: z[:-9], "its end is missing"),
+        (lambda z: z + z[:30], "its end is missing"),
+        (lambda z: b"", "its end is missing"),
+        (lambda z: b"no zstd at all", "Unknown frame descriptor"),
+        (lambda z: z[:30] + bytes(b ^ 0xFF for b in z[30:60]) + z[60:], "fetch it again"),
+    ],
+)
+def test_a_damaged_zstd_file_is_named(tmp_path, damage, message):
+    path = tmp_path / "a.txt.zst"
+    text = "".join(f"{i * 7919 % 10007} words " for i in range(5000)).encode()
+    path.write_bytes(damage(zstandard.ZstdCompressor(write_checksum=True).compress(text)))
+    with pytest.raises(SourceError, match=r"a\.txt\.zst is not a whole zstd file.*" + message):
+        list(read_pieces(path))
+
+
+def test_a_hostile_zstd_file_unpacks_in_bounded_blocks(tmp_path):
+    path = tmp_path / "zeros.zst"
+    with path.open("wb") as file, zstandard.ZstdCompressor(19).stream_writer(file) as writer:
+        for _ in range(32):  # 512 MB in some kilobytes
+            writer.write(bytes(1 << 24))
+    with path.open("rb") as file:
+        largest = max(len(block) for block in compressed.unpacked(file, path.name))
+    assert largest <= 1 << 28
+
+
 def test_a_character_split_between_two_blocks_is_whole(tmp_path, monkeypatch):
-    monkeypatch.setattr(text_files, "BLOCK_BYTES", 1)
+    monkeypatch.setattr(compressed, "BLOCK_BYTES", 1)
     (tmp_path / "a.txt").write_text("aé日\U0001f600b", encoding="utf-8")
     assert documents(read_pieces(tmp_path / "a.txt")) == ["aé日\U0001f600b"]
 
@@ -125,7 +165,7 @@ def test_a_character_split_between_two_blocks_is_whole(tmp_path, monkeypatch):
     ],
 )
 def test_what_is_no_utf8_text_is_named_with_its_offset(tmp_path, monkeypatch, content, message, block):
-    monkeypatch.setattr(text_files, "BLOCK_BYTES", block)
+    monkeypatch.setattr(compressed, "BLOCK_BYTES", block)
     path = tmp_path / "bad.txt"
     path.write_bytes(content)
     with pytest.raises(SourceError, match=message) as caught:

@@ -1,9 +1,15 @@
 """How long a run is, and the learning rate that ends with it."""
 
+import json
+from dataclasses import replace
+
 import pytest
+from lm_train import cli
 from lm_train.budget import MEASURED_STEPS, Budget
 from lm_train.config import ModelOptions, ScheduleConfig, TrainConfig
 from lm_train.due import Due
+from lm_train.run import resume, train
+from tiny_runs import tiny_config, tiny_corpus
 
 
 def timed(schedule, seconds=60.0):
@@ -111,3 +117,59 @@ def test_due_by_minutes_counts_from_the_last_time():
     assert due(2, 0.0)
     due.done()
     assert not due(3, 0.0)
+
+
+@pytest.fixture
+def corpus(tmp_path, monkeypatch):
+    tiny_corpus(tmp_path)
+    monkeypatch.setattr("lm_train.run.write_report", lambda run: run.report)
+    return tmp_path
+
+
+def test_a_budget_in_epochs_becomes_steps_once_the_data_is_known(corpus):
+    whole = train(tiny_config(corpus, steps=1, name="one")).folder
+    tokens = json.loads((whole / "run.json").read_text())["dataset"]["splits"]["train"]["tokens"]
+    config = replace(tiny_config(corpus, name="half"), steps=None, epochs=0.1)
+    result = train(config)
+    windows = (tokens - 1) // 16
+    assert abs(result.step - 0.1 * windows / 2) <= 1
+    assert f"steps = {result.step}" in (result.folder / "config.toml").read_text()
+    assert resume(result.folder, replace(config, epochs=0.2)).step == pytest.approx(2 * result.step, abs=1)
+
+
+def test_a_limit_on_the_clock_saves_and_exits_with_75(corpus, capsys, monkeypatch):
+    monkeypatch.chdir(corpus)
+    small = ["--model.context", "16", "--model.d-model", "16", "--model.n-heads", "2", "--model.d-ff", "32"]
+    options = ["--data", "corpus.txt", "--vocab-size", "300", "--steps", "100000", "--name", "lent", *small]
+    assert cli.run([*options, "--max-minutes", "0.01"]) == 75
+    out = capsys.readouterr().out
+    assert "stopped by --max-minutes 0.01 at step" in out
+    assert "--resume runs/lent" in out
+
+
+def test_console_json_puts_the_rows_and_nothing_else_on_standard_output(corpus, capsys, monkeypatch):
+    monkeypatch.chdir(corpus)
+    small = ["--model.context", "16", "--model.d-model", "16", "--model.n-heads", "2", "--model.d-ff", "32"]
+    assert (
+        cli.run(
+            [
+                "--data",
+                "corpus.txt",
+                "--vocab-size",
+                "300",
+                "--steps",
+                "3",
+                "--name",
+                "j",
+                "--log",
+                "console-json",
+                *small,
+            ]
+        )
+        == 0
+    )
+    out, err = capsys.readouterr()
+    assert [json.loads(line) for line in out.splitlines()] == [
+        json.loads(line) for line in (corpus / "runs/j/metrics.jsonl").read_text().splitlines()
+    ]
+    assert "done       3 steps" in err

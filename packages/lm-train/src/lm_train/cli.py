@@ -300,11 +300,12 @@ def explain(error: Exception) -> tuple[str | None, int]:
 
 
 def _train(settings: TrainConfig, resume_from: str | None, stop: Stop) -> int:
-    from lm_train.display import open_display
+    from lm_train.display import Silent, open_display
     from lm_train.run import resume, train
     from lm_train.run_folder import newest_run
 
-    display = open_display()
+    only_json = "console-json" in settings.log  # what a program reads is not mixed with what a person reads
+    display = Silent() if only_json else open_display()
     try:
         if resume_from is None:
             waiting = newest_run(Path(settings.out))
@@ -317,7 +318,8 @@ def _train(settings: TrainConfig, resume_from: str | None, stop: Stop) -> int:
             result = resume(Path(resume_from), settings, display=display, stop=stop)
     finally:
         display.close()
-    print("\n".join(closing_lines(result, settings, stop, own_command())), flush=True)
+    closing = "\n".join(closing_lines(result, settings, stop, own_command()))
+    print(closing, file=sys.stderr if only_json else sys.stdout, flush=True)
     return EXIT_DONE if result.status == "done" else EXIT_STOPPED
 
 

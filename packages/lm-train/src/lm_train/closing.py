@@ -87,6 +87,6 @@ def _more(config: TrainConfig, result: RunResult) -> str:
     """A budget of twice this one's."""
     if config.tokens:
         return f"--tokens {2 * config.tokens}"
-    if config.steps:
-        return f"--steps {2 * config.steps}"
+    if config.steps or config.epochs:
+        return f"--steps {2 * result.step}"
     return f"--minutes {2 * (config.budget_minutes or 1):g}"

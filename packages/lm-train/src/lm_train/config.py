@@ -14,7 +14,7 @@ from cyclopts import Group, Parameter
 
 from lm_train.errors import ConfigError
 
-BUDGETS = ("minutes", "steps", "tokens")
+BUDGETS = ("minutes", "steps", "tokens", "epochs")
 DEFAULT_MINUTES = 1.0
 
 
@@ -221,7 +221,7 @@ class CheckpointConfig:
 
 
 _RUN = Group("Run", sort_key=1)
-_BUDGET = Group("Budget (one of the three; one minute unless given)", sort_key=2)
+_BUDGET = Group("Budget (one of the first four; one minute unless given)", sort_key=2)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -229,7 +229,7 @@ class TrainConfig:
     """Everything that decides what a run computes. `train(TrainConfig(...))` and the command line share it."""
 
     data: Annotated[str, Parameter(group=_RUN)] = "stdlib"
-    """Text: stdlib, stories, shakespeare, tinystories, a file (.txt, .jsonl, .gz), a folder of text, or a prepared dataset's folder."""
+    """Text: stdlib, stories, shakespeare, tinystories, a file (.txt, .jsonl; .gz, .zst), a folder of text, or a prepared dataset's folder."""
     tokenizer: Annotated[str, Parameter(group=_RUN)] = "bpe"
     """bpe (trained on the text), characters, or a tokenizer.json of your own."""
     vocab_size: Annotated[int, Parameter(group=_RUN)] = 4096
@@ -252,8 +252,10 @@ class TrainConfig:
     """Arithmetic of matrix products; weights stay float32."""
     threads: Annotated[int | None, Parameter(group=_RUN)] = None
     """CPU threads; as many as this process may use unless given."""
-    log: Annotated[tuple[Literal["wandb"], ...], Parameter(group=_RUN, negative=())] = ()
-    """Send metrics there too (wandb needs `pip install lm-train[wandb]`)."""
+    init_from: Annotated[str | None, Parameter(group=_RUN)] = None
+    """Fine-tune: start from the weights of a model folder, a checkpoint or a run, with its shape and its tokenizer."""
+    log: Annotated[tuple[Literal["wandb", "console-json"], ...], Parameter(group=_RUN, negative=())] = ()
+    """Send metrics there too: wandb (needs `pip install lm-train[wandb]`); console-json: a JSON line a step on standard output."""
 
     minutes: Annotated[float | None, Parameter(group=_BUDGET)] = None
     """Minutes of training; the schedule ends with them."""
@@ -261,6 +263,10 @@ class TrainConfig:
     """Optimizer steps."""
     tokens: Annotated[int | None, Parameter(group=_BUDGET)] = None
     """Tokens to train on, rounded up to whole steps."""
+    epochs: Annotated[float | None, Parameter(group=_BUDGET)] = None
+    """Times to see all of the text, rounded to whole steps."""
+    max_minutes: Annotated[float | None, Parameter(group=_BUDGET)] = None
+    """Minutes on the clock after which to save and stop (exit 75, go on with --resume), for a machine lent by the hour."""
 
     model: ModelOptions = ModelOptions()
     optim: OptimConfig = OptimConfig()
@@ -270,17 +276,16 @@ class TrainConfig:
     checkpoint: CheckpointConfig = CheckpointConfig()
 
     def __post_init__(self) -> None:
-        given = [
-            name
-            for name in BUDGETS
-            if {"minutes": self.minutes, "steps": self.steps, "tokens": self.tokens}[name]
-        ]
+        budgets = {"minutes": self.minutes, "steps": self.steps, "tokens": self.tokens, "epochs": self.epochs}
+        given = [name for name in BUDGETS if budgets[name] is not None]
         if len(given) > 1:
             raise ConfigError(f"give one budget, got {' and '.join(given)}; leave out all but one")
         _positive(
             minutes=self.minutes,
             steps=self.steps,
             tokens=self.tokens,
+            epochs=self.epochs,
+            max_minutes=self.max_minutes,
             batch=self.batch,
             micro_batch=self.micro_batch,
             threads=self.threads,
@@ -294,8 +299,8 @@ class TrainConfig:
 
     @property
     def budget_minutes(self) -> float | None:
-        """Minutes of training, or None when steps or tokens bound the run."""
-        return self.minutes if self.minutes or self.steps or self.tokens else DEFAULT_MINUTES
+        """Minutes of training, or None when something else bounds the run."""
+        return self.minutes if self.minutes or self.steps or self.tokens or self.epochs else DEFAULT_MINUTES
 
     @property
     def tokens_per_step(self) -> int:

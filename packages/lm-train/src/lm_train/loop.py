@@ -42,17 +42,25 @@ class Loop:
         self.held_out: Evaluation | None = None
         self.samples: tuple[tuple[str, str], ...] = ()
         self.aside = 0.0  # seconds in evaluations and samples
+        self.began = time.monotonic()
 
     def learn(self) -> None:
         """Step until the budget is spent or a stop is asked for."""
         s, state = self.s, self.s.state
         self._between_steps()  # what a stop cut short
-        while not self.stop.requested and not self._at_the_end():
+        while not self._stopped() and not self._at_the_end():
             self._record(self._step())
             if state.step != state.total_steps:  # the end has its own
                 state.evaluation_due |= self.evaluation_due(state.step, s.progress)
                 state.sample_due |= self.sample_due(state.step, s.progress)
             self._between_steps()
+
+    def _stopped(self) -> bool:
+        """Whether a stop was asked for, by a signal or by the clock."""
+        limit = self.s.config.max_minutes
+        if limit is not None and time.monotonic() - self.began >= 60 * limit:
+            self.stop.requested = self.stop.requested or f"--max-minutes {limit:g}"
+        return self.stop.requested is not None
 
     def _between_steps(self) -> None:
         """The evaluation, sample and checkpoint that are due; what is not done now (a stop; too dear so far) stays due."""

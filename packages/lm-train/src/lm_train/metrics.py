@@ -1,10 +1,11 @@
-"""Where numbers go while a run learns: `metrics.jsonl` always, wandb where asked.
+"""Where numbers go while a run learns: `metrics.jsonl` always, wandb and standard output where asked.
 
 A row is one flat JSON object; docs/run-folder.md lists the keys and their units. A logger is anything with `log(row)` and `close()`.
 """
 
 from __future__ import annotations
 
+import contextlib
 import importlib.util
 import json
 import os
@@ -35,6 +36,20 @@ class JsonLines:
 
     def close(self) -> None:
         self._file.close()
+
+
+class ConsoleJson:
+    """The rows of metrics.jsonl on a stream as well, for whoever collects a program's output; a reader that went away stops nothing."""
+
+    def __init__(self, stream: TextIO) -> None:
+        self._stream = stream
+
+    def log(self, row: Row) -> None:
+        with contextlib.suppress(BrokenPipeError):
+            print(json.dumps(row, ensure_ascii=False, allow_nan=False), file=self._stream, flush=True)
+
+    def close(self) -> None:
+        pass
 
 
 def read_lines(path: Path) -> list[dict[str, Any]]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from pathlib import Path
 
 from lm_core.atomic_folder import require_space
@@ -12,6 +12,7 @@ from lm_train.batches import Batches
 from lm_train.config import TrainConfig
 from lm_train.corpus import open_corpus, reopen_corpus, stem
 from lm_train.display import Display, Silent
+from lm_train.fine_tune import check_vocabulary, with_shape_of_start
 from lm_train.lock import locked
 from lm_train.loop import Loop
 from lm_train.plan import describe
@@ -41,14 +42,23 @@ class RunResult:
 def train(config: TrainConfig, *, display: Display | None = None, stop: Stop | None = None) -> RunResult:
     """Train a model in a new run folder. Raises LmTrainError, LmCoreError or TokenizerError, each with one plain message."""
     display, stop = display or Silent(), stop or Stop()
+    config = with_shape_of_start(config)
     check(config)
     dataset, tokenizer = open_corpus(config, display)
-    Batches(
-        dataset, context=config.model.context, batch=config.batch, seed=config.seed
-    )  # too little text: told before there is a folder
+    # What does not fit the data is told before there is a folder.
+    check_vocabulary(config, dataset.vocab_size)
+    batches = Batches(dataset, context=config.model.context, batch=config.batch, seed=config.seed)
+    config = with_steps_of_epochs(config, batches)
     run = RunFolder.create(Path(config.out), config.name, stem(config.data))
     with locked(run.path), stop.deferred():
         return _run(begin(config, run, dataset, tokenizer), display, stop)
+
+
+def with_steps_of_epochs(config: TrainConfig, batches: Batches) -> TrainConfig:
+    """A budget in epochs as one in steps, which is what a run keeps: how long an epoch is, only its data says."""
+    if config.epochs is None:
+        return config
+    return replace(config, epochs=None, steps=max(1, round(config.epochs * batches.steps_per_epoch)))
 
 
 def resume(
@@ -59,6 +69,9 @@ def resume(
     run = RunFolder.open(folder)
     with locked(run.path):
         dataset = reopen_corpus(run, config, display)
+        if config.epochs:
+            batches = Batches(dataset, context=config.model.context, batch=config.batch, seed=config.seed)
+            config = with_steps_of_epochs(config, batches)
         with stop.deferred():
             return _run(reopen(run, config, dataset, display.say), display, stop)
 

@@ -8,6 +8,7 @@ from __future__ import annotations
 import hashlib
 import json
 import math
+import sys
 from collections import deque
 from collections.abc import Callable
 from dataclasses import asdict, dataclass, field, replace
@@ -29,7 +30,8 @@ from lm_train.device import Device, choose_device, machine_card
 from lm_train.display import Display, Status
 from lm_train.errors import DatasetError
 from lm_train.evaluate import Evaluation
-from lm_train.metrics import JsonLines, Logger, Loggers, Wandb, drop_after, require_wandb
+from lm_train.fine_tune import start_model
+from lm_train.metrics import ConsoleJson, JsonLines, Logger, Loggers, Wandb, drop_after, require_wandb
 from lm_train.optimizers import Optimizers
 from lm_train.resuming import check_changes
 from lm_train.run_errors import CheckpointError, RunError
@@ -185,7 +187,7 @@ def begin(config: TrainConfig, run: RunFolder, dataset: TokenDataset, tokenizer:
     torch.manual_seed(
         config.seed
     )  # nothing draws from it today; a checkpoint holds its state, which is then the same each time
-    model = Transformer(model_config(config.model, dataset.vocab_size), seed=config.seed).to(device.kind)
+    model = start_model(config, model_config(config.model, dataset.vocab_size)).to(device.kind)
     model.train()
     session = Session(config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim))
     run.config.write_text(to_toml(config), encoding="utf-8")
@@ -274,4 +276,6 @@ def _open_loggers(session: Session) -> None:
         wandb = Wandb(session.run.path, session.run.name, to_settings(session.config))
         session.notes += [wandb.note] if wandb.note else []
         loggers.append(wandb)
+    if "console-json" in session.config.log:
+        loggers.append(ConsoleJson(sys.stdout))
     session.metrics, session.sample_log = Loggers(loggers), Loggers([JsonLines(session.run.samples)])

@@ -5,7 +5,7 @@
   shakespeare            1.1 MB of plays, downloaded once (download.py)
   tinystories            22 MB of short stories, downloaded once
   -                      standard input
-  *.jsonl, *.gz, ...     a file (text_files.py); a folder: every text file in it; a glob: every file it matches
+  *.jsonl, *.gz, *.zst     a file (text_files.py); a folder: every text file in it; a glob: every file it matches
 
 A file or folder called like a named text is reached as ./stories.
 """
@@ -24,6 +24,7 @@ from typing import Protocol
 
 from lm_core.atomic_folder import naming_a_full_disk
 
+from lm_train.compressed import is_compressed, without_compression
 from lm_train.download import SHAKESPEARE, TINYSTORIES, Download, fetch
 from lm_train.errors import SourceError
 from lm_train.stdlib_text import stdlib_files, stdlib_name
@@ -128,7 +129,7 @@ class Files:
 
     @property
     def size(self) -> int:
-        packed = any(path.name.lower().endswith(".gz") for path in self.paths)
+        packed = any(is_compressed(path.name) for path in self.paths)
         return 0 if packed else sum(path.stat().st_size for path in self.paths)
 
     def pieces(self) -> Iterator[Piece]:
@@ -233,7 +234,7 @@ def _files_below(folder: Path) -> list[Path]:
         ]
         for name in names:
             path = Path(parent, name)
-            extension = Path(name.lower().removesuffix(".gz")).suffix
+            extension = Path(without_compression(name.lower())).suffix
             if name.startswith(".") or not path.is_file():
                 continue
             if extension in TEXT_EXTENSIONS:

@@ -6,7 +6,7 @@ start of a file is left out). A document with no character but white space is no
 
   .jsonl .ndjson    one document a line: the string in one field of a JSON object
   any other name    UTF-8 text; documents are separated by the literal text `<|endoftext|>` and one line end after it
-  either + .gz      the same, compressed
+  either + .gz, .zst      the same, compressed
 
 Long documents are cut between a letter and a space before another letter, or after a line end: places where every
 tokenizer pattern that lm-tokenizer knows by name also ends a pretoken, so that the ids are those of the uncut document.
@@ -15,19 +15,17 @@ tokenizer pattern that lm-tokenizer knows by name also ends a pretoken, so that 
 from __future__ import annotations
 
 import codecs
-import gzip
 import json
 import re
-import zlib
 from collections.abc import Iterator
 from pathlib import Path
 from typing import BinaryIO
 
+from lm_train.compressed import unpacked, without_compression
 from lm_train.errors import SourceError
 
 Piece = tuple[str, bool]
 SEPARATOR = "<|endoftext|>"
-BLOCK_BYTES = 1 << 20
 PIECE_CHARS = 1 << 18  # long documents are encoded by several threads at once, a piece each
 _CUT = re.compile(r"(?<=[^\W\d_]) (?=[^\W\d_])|(?<=\S\n)(?=[^\W\d_])")
 _CUT_WINDOW = 1 << 16
@@ -39,12 +37,12 @@ def read_pieces(
     """The documents of one file; `name` is what it is called in messages (and what its kind is read from).
 
     Raises `SourceError` naming the file and the byte offset (or the line of a .jsonl) of a NUL byte, of invalid UTF-8,
-    of a line that is no JSON object with a string in `field`, and of damaged gzip data.
+    of a line that is no JSON object with a string in `field`, and of damaged compressed data.
     """
     name = name or str(path)
-    kind = name.lower().removesuffix(".gz")
+    kind = without_compression(name.lower())
     with _opened(path, name) as file:
-        blocks = _unzipped(file, name) if name.lower().endswith(".gz") else _blocks(file)
+        blocks = unpacked(file, name)
         if kind.endswith((".jsonl", ".ndjson")):
             for document in _json_documents(blocks, name, field):
                 yield from _cut(document, inside=False)
@@ -101,20 +99,6 @@ def _place_to_cut(text: str) -> int:
         if places:
             return places[-1]
     return PIECE_CHARS
-
-
-def _blocks(file: BinaryIO) -> Iterator[bytes]:
-    while block := file.read(BLOCK_BYTES):
-        yield block
-
-
-def _unzipped(file: BinaryIO, name: str) -> Iterator[bytes]:
-    try:
-        with gzip.open(file) as unzipped:
-            while block := unzipped.read(BLOCK_BYTES):
-                yield block
-    except (gzip.BadGzipFile, EOFError, zlib.error) as error:
-        raise SourceError(f"{name} is not a whole gzip file: {error}; fetch it again") from error
 
 
 def _decoded(blocks: Iterator[bytes], name: str) -> Iterator[str]:

@@ -5,14 +5,14 @@ use std::sync::Arc;
 
 use unicode_normalization_alignments::{UnicodeNormalization, is_nfc};
 
-use crate::cache::{Cache, LONGEST, key};
+use crate::cache::{Cache, INLINE, LONGEST, NO_KEY, SHORT, hashed_key, key, key_at, piece_key};
 use crate::error::Error;
 use crate::merge::{Scratch, merge};
 use crate::pretokenize::Pattern;
-use crate::special::{Part, SpecialTokens};
+use crate::special::SpecialTokens;
 use crate::vocab::{Model, Normalization, Vocabulary};
 
-/// An encoder: a vocabulary, shared, and working memory of its own (2 MiB of cache, and what the longest pretoken
+/// An encoder: a vocabulary, shared, and working memory of its own (4 to 7 MiB of cache, and what the longest pretoken
 /// needed). One thread uses one encoder; any number may share the vocabulary. Ids never depend on what it did before.
 ///
 /// ```
@@ -32,7 +32,17 @@ pub struct Encoder {
     byte_ids: [u32; 256],
     cache: Cache,
     scratch: Scratch,
-    counted: Vec<u32>,
+    hands: Hands,
+}
+
+/// What is at hand of some pretokens; kept for its memory.
+#[derive(Debug, Default)]
+struct Hands {
+    ends: Vec<usize>,
+    /// The places and keys in the cache.
+    keys: Vec<(usize, u128)>,
+    /// The ids of a pretoken that has none there.
+    missed: Vec<u32>,
 }
 
 impl Encoder {
@@ -42,7 +52,7 @@ impl Encoder {
             // Every byte has an id in a byte-level vocabulary; a character-level one never asks.
             byte_ids[usize::from(byte)] = vocabulary.id_of(&[byte]).unwrap_or(0);
         }
-        Self { vocabulary, byte_ids, cache: Cache::new(), scratch: Scratch::default(), counted: Vec::new() }
+        Self { vocabulary, byte_ids, cache: Cache::new(), scratch: Scratch::default(), hands: Hands::default() }
     }
 
     pub fn vocabulary(&self) -> &Arc<Vocabulary> {
@@ -67,71 +77,163 @@ impl Encoder {
         match self.vocabulary.model() {
             Model::Characters => encode_characters(&self.vocabulary, text, ids),
             Model::Bpe { pattern, normalization: Normalization::None, .. } => {
-                self.encode_pretokens(pattern, text, ids);
+                self.encode_pretokens::<true>(pattern, text, ids);
                 Ok(())
             }
             Model::Bpe { pattern, normalization: Normalization::Nfc, .. } => {
-                self.encode_pretokens(pattern, &nfc(text), ids);
+                self.encode_pretokens::<true>(pattern, &nfc(text), ids);
                 Ok(())
             }
         }
     }
 
-    /// How many ids `encode` would append, without keeping them.
+    /// How many ids `encode` would append, without writing them.
     pub fn count(&mut self, text: &[u8], special: &SpecialTokens) -> Result<usize, Error> {
-        const WINDOW: usize = 1 << 14; // small enough for its ids to stay in the first cache level
-        let Some(pattern) = self.vocabulary.pattern() else {
-            let mut ids = Vec::new();
-            self.encode(text, special, &mut ids)?;
-            return Ok(ids.len());
-        };
-        let mut counted = std::mem::take(&mut self.counted);
-        let mut total = 0;
-        for part in special.split(text) {
-            let Part::Text(mut rest) = part else {
-                total += 1;
-                continue;
-            };
-            while !rest.is_empty() {
-                let cut = pattern.next_cut(rest, WINDOW).unwrap_or(rest.len());
-                counted.clear();
-                self.encode_ordinary(&rest[..cut], &mut counted)?;
-                total += counted.len();
-                rest = &rest[cut..];
-            }
+        let (mut total, mut done) = (0, 0);
+        for found in special.matches(text) {
+            total += 1 + self.count_ordinary(&text[done..found.start]).map_err(|error| moved(error, done))?;
+            done = found.end;
         }
-        counted.shrink_to(2 * WINDOW);
-        self.counted = counted;
-        Ok(total)
+        Ok(total + self.count_ordinary(&text[done..]).map_err(|error| moved(error, done))?)
     }
 
-    fn encode_pretokens(&mut self, pattern: Pattern, text: &[u8], ids: &mut Vec<u32>) {
-        for pretoken in pattern.pretokens(text) {
-            if pretoken.len() > LONGEST {
-                self.encode_pretoken(pretoken, ids);
-                continue;
+    fn count_ordinary(&mut self, text: &[u8]) -> Result<usize, Error> {
+        let mut ids = Vec::new();
+        match self.vocabulary.model() {
+            Model::Bpe { pattern, normalization: Normalization::None, .. } => {
+                Ok(self.encode_pretokens::<false>(pattern, text, &mut ids))
             }
-            let key = key(pretoken);
-            if let Some((kept, length)) = self.cache.get(key) {
-                ids.extend_from_slice(&kept[..length]);
-                continue;
+            Model::Bpe { pattern, normalization: Normalization::Nfc, .. } => {
+                Ok(self.encode_pretokens::<false>(pattern, &nfc(text), &mut ids))
             }
+            Model::Characters => encode_characters(&self.vocabulary, text, &mut ids).map(|()| ids.len()),
+        }
+    }
+
+    /// Pretokens by the hundred: where they end, then where the cache may have them, then their ids. Returns how many
+    /// ids there are; they are written only if they are to be kept.
+    fn encode_pretokens<const KEEP: bool>(&mut self, pattern: Pattern, text: &[u8], ids: &mut Vec<u32>) -> usize {
+        const MANY: usize = 128;
+        let Hands { mut ends, mut keys, mut missed } = std::mem::take(&mut self.hands);
+        let (mut start, mut total) = (0, 0);
+        while start < text.len() {
+            pattern.ends(text, start, MANY, &mut ends);
+            keys.clear();
+            let mut from = start;
+            for &end in &ends {
+                let length = end - from;
+                let key = if length <= SHORT { key_at(text, from, length) } else { NO_KEY };
+                keys.push((self.cache.prefetch(key), key));
+                from = end;
+            }
+            // Room for the ids that a hit writes, wanted or not; `written` of it are ids.
             let first = ids.len();
-            self.encode_pretoken(pretoken, ids);
-            self.cache.put(key, &ids[first..]);
+            let mut written = first;
+            if KEEP {
+                ids.resize(written + INLINE * (ends.len() + 1), 0);
+            }
+            for (place, (&end, &(at, key))) in ends.iter().zip(&keys).enumerate() {
+                if let Some(slot) = self.cache.get_at(at, key)
+                    && let Some(count) = slot.inline()
+                {
+                    if KEEP {
+                        ids[written..written + INLINE].copy_from_slice(&slot.ids);
+                    }
+                    written += count;
+                } else {
+                    missed.clear();
+                    self.encode_pretoken(&text[start..end], &mut missed);
+                    if KEEP {
+                        let room = written + missed.len() + INLINE * (ends.len() - place);
+                        ids.resize(room.max(ids.len()), 0);
+                        ids[written..written + missed.len()].copy_from_slice(&missed);
+                    }
+                    written += missed.len();
+                }
+                start = end;
+            }
+            if KEEP {
+                ids.truncate(written);
+            }
+            total += written - first;
         }
+        missed.shrink_to(1 << 16);
+        self.hands = Hands { ends, keys, missed };
+        total
     }
 
+    /// One pretoken that has no inline ids in the cache.
     #[inline(never)]
     fn encode_pretoken(&mut self, pretoken: &[u8], ids: &mut Vec<u32>) {
-        if self.vocabulary.ignore_merges()
-            && let Some(id) = self.vocabulary.id_of(pretoken)
+        let key = match pretoken.len() {
+            1..=SHORT => Some(key(pretoken)),
+            16..=LONGEST => Some(hashed_key(pretoken)),
+            _ => None,
+        };
+        if let Some(key) = key
+            && let Some(slot) = self.cache.get(key)
+            && let Some(kept) = self.cache.on_shelf(slot, pretoken)
         {
-            ids.push(id);
+            ids.extend_from_slice(kept);
             return;
         }
-        let bytes = pretoken.iter().map(|&byte| self.byte_ids[usize::from(byte)]);
-        merge(self.vocabulary.merge_table(), bytes, &mut self.scratch, ids);
+        let first = ids.len();
+        let vocabulary = Arc::clone(&self.vocabulary);
+        if vocabulary.ignore_merges()
+            && let Some(id) = vocabulary.id_of(pretoken)
+        {
+            ids.push(id);
+        } else {
+            // No token holds the two bytes beside such a place in a row, so no merge crosses it.
+            let joins = vocabulary.joins();
+            let mut start = 0;
+            for end in 1..pretoken.len() {
+                if !joins.join(pretoken[end - 1], pretoken[end]) {
+                    self.encode_piece(&vocabulary, &pretoken[start..end], ids);
+                    start = end;
+                }
+            }
+            if start > 0 {
+                self.encode_piece(&vocabulary, &pretoken[start..], ids);
+                if pretoken.len() > SHORT {
+                    return; // its pieces are kept, which come again more often than it does
+                }
+            } else {
+                self.merge(&vocabulary, pretoken, ids);
+            }
+        }
+        if let Some(key) = key {
+            self.cache.put(key, pretoken, &ids[first..]);
+        }
+    }
+
+    /// A part of a pretoken whose ends no merge crosses.
+    fn encode_piece(&mut self, vocabulary: &Vocabulary, piece: &[u8], ids: &mut Vec<u32>) {
+        if let [byte] = piece {
+            ids.push(self.byte_ids[usize::from(*byte)]);
+            return;
+        }
+        if piece.len() > SHORT {
+            return self.merge(vocabulary, piece, ids);
+        }
+        let key = if vocabulary.ignore_merges() { piece_key(piece) } else { key(piece) };
+        if let Some(slot) = self.cache.get(key) {
+            match slot.inline() {
+                Some(count) => return ids.extend_from_slice(&slot.ids[..count]),
+                None => {
+                    if let Some(kept) = self.cache.on_shelf(slot, piece) {
+                        return ids.extend_from_slice(kept);
+                    }
+                }
+            }
+        }
+        let first = ids.len();
+        self.merge(vocabulary, piece, ids);
+        self.cache.put(key, piece, &ids[first..]);
+    }
+
+    fn merge(&mut self, vocabulary: &Vocabulary, piece: &[u8], ids: &mut Vec<u32>) {
+        merge(vocabulary.merge_table(), piece, &self.byte_ids, &mut self.scratch, ids);
     }
 }
 

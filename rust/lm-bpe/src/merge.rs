@@ -16,7 +16,8 @@ const SCAN: usize = 48;
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
     ids: Vec<u32>,
-    pairs: Vec<(u32, u32)>,
+    /// What the pairs become: see [`packed`].
+    pairs: Vec<u64>,
     list: Vec<Node>,
     /// For each rank at hand, the places whose pair has it.
     places: Vec<Vec<u32>>,
@@ -38,16 +39,24 @@ struct Node {
 
 const NONE: u32 = u32::MAX;
 
-/// Appends the ids of one pretoken, given as the ids of its bytes, to `out`.
-pub(crate) fn merge(table: &MergeTable, bytes: impl Iterator<Item = u32>, scratch: &mut Scratch, out: &mut Vec<u32>) {
+/// Appends the ids of one pretoken to `out`. `byte_ids`: the ids of its bytes.
+pub(crate) fn merge(
+    table: &MergeTable,
+    pretoken: &[u8],
+    byte_ids: &[u32; 256],
+    scratch: &mut Scratch,
+    out: &mut Vec<u32>,
+) {
     scratch.ids.clear();
-    scratch.ids.extend(bytes);
-    if scratch.ids.len() <= SCAN {
+    scratch.ids.extend(pretoken.iter().map(|&byte| byte_ids[usize::from(byte)]));
+    scratch.pairs.clear();
+    scratch.pairs.extend(pretoken.windows(2).map(|pair| packed(table.get_bytes(pair[0], pair[1]))));
+    if pretoken.len() <= SCAN {
         by_scan(table, scratch);
         out.extend_from_slice(&scratch.ids);
         return;
     }
-    link(table, scratch);
+    link(scratch);
     if table.is_ascending() {
         by_rank(table, scratch);
     } else {
@@ -55,6 +64,14 @@ pub(crate) fn merge(table: &MergeTable, bytes: impl Iterator<Item = u32>, scratc
     }
     out.extend(linked_ids(&scratch.list));
 }
+
+/// Rank and merged id in one number, so that the lowest rank is the lowest number.
+fn packed((rank, merged): (u32, u32)) -> u64 {
+    u64::from(rank) << 32 | u64::from(merged)
+}
+
+/// The number of every pair that does not merge has at least this.
+const NO_PAIR: u64 = (NO_RANK as u64) << 32;
 
 /// The ids of a linked list, which always begins with node 0.
 fn linked_ids(list: &[Node]) -> impl Iterator<Item = u32> {
@@ -68,30 +85,37 @@ fn linked_ids(list: &[Node]) -> impl Iterator<Item = u32> {
 
 fn by_scan(table: &MergeTable, scratch: &mut Scratch) {
     let Scratch { ids, pairs, .. } = scratch;
-    pairs.clear();
-    pairs.extend(ids.windows(2).map(|pair| table.get(pair[0], pair[1])));
-    while let Some((at, &(rank, merged))) = pairs.iter().enumerate().min_by_key(|(_, pair)| pair.0)
-        && rank != NO_RANK
-    {
+    loop {
+        let (mut best, mut at) = (NO_PAIR, 0);
+        for (place, &pair) in pairs.iter().enumerate() {
+            if pair < best {
+                (best, at) = (pair, place);
+            }
+        }
+        if best == NO_PAIR {
+            return;
+        }
+        let merged = best as u32;
         ids[at] = merged;
         ids.remove(at + 1);
         pairs.remove(at);
         if at > 0 {
-            pairs[at - 1] = table.get(ids[at - 1], merged);
+            pairs[at - 1] = packed(table.get(ids[at - 1], merged));
         }
         if at < pairs.len() {
-            pairs[at] = table.get(merged, ids[at + 1]);
+            pairs[at] = packed(table.get(merged, ids[at + 1]));
         }
     }
 }
 
-/// Links the ids and looks up every pair. Places are 32-bit: no pretoken of 4 GiB fits in memory with its list.
-fn link(table: &MergeTable, scratch: &mut Scratch) {
-    let Scratch { ids, list, .. } = scratch;
+/// Links the ids. Places are 32-bit: no pretoken of 4 GiB fits in memory with its list.
+fn link(scratch: &mut Scratch) {
+    let Scratch { ids, pairs, list, .. } = scratch;
     let node = |at: usize| {
-        let pair = ids.get(at + 1).map_or((NO_RANK, 0), |&next| table.get(ids[at], next));
+        let pair = pairs.get(at).copied().unwrap_or(NO_PAIR);
         let next = if at + 1 < ids.len() { at as u32 + 1 } else { NONE };
-        Node { id: ids[at], rank: pair.0, merged: pair.1, next, previous: (at as u32).wrapping_sub(1) }
+        let (rank, merged) = ((pair >> 32) as u32, pair as u32);
+        Node { id: ids[at], rank, merged, next, previous: (at as u32).wrapping_sub(1) }
     };
     list.clear();
     list.extend((0..ids.len()).map(node));
@@ -227,14 +251,17 @@ mod tests {
                 let letters = 1 + random(3);
                 let ids: Vec<u32> = (0..length).map(|_| random(letters) as u32).collect();
                 let wanted = naive(&table, ids.clone());
+                let pairs: Vec<u64> = ids.windows(2).map(|pair| packed(table.get(pair[0], pair[1]))).collect();
                 scratch.ids.clone_from(&ids);
+                scratch.pairs.clone_from(&pairs);
                 by_scan(&table, &mut scratch);
                 assert_eq!(scratch.ids, wanted, "scan");
                 let linked: &[fn(&MergeTable, &mut Scratch)] =
                     if table.is_ascending() { &[by_heap, by_rank] } else { &[by_heap] };
                 for way in linked {
                     scratch.ids.clone_from(&ids);
-                    link(&table, &mut scratch);
+                    scratch.pairs.clone_from(&pairs);
+                    link(&mut scratch);
                     way(&table, &mut scratch);
                     let got: Vec<u32> = linked_ids(&scratch.list).collect();
                     assert_eq!(got, wanted);

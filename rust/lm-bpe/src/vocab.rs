@@ -2,6 +2,7 @@
 //! immutable afterwards, so that any number of threads may share it.
 
 use crate::error::Error;
+use crate::joins::Joins;
 use crate::merge_table::MergeTable;
 use crate::pretokenize::Pattern;
 use crate::token_table::TokenTable;
@@ -55,6 +56,7 @@ pub struct Vocabulary {
     tokens: TokenTable,
     merges: Vec<Merge>,
     merge_table: MergeTable,
+    joins: Joins,
     special: Vec<(String, u32)>,
 }
 
@@ -81,8 +83,9 @@ impl Vocabulary {
             Model::Characters => check_characters(&tokens, &merges)?,
         }
         let merge_table = MergeTable::new(&merges, &table)?;
+        let joins = Joins::new(&merges, &table);
         add_special(&mut table, &special)?;
-        Ok(Self { model, tokens: table, merges, merge_table, special })
+        Ok(Self { model, tokens: table, merges, merge_table, joins, special })
     }
 
     /// How text becomes ids.
@@ -158,6 +161,10 @@ impl Vocabulary {
 
     pub(crate) fn merge_table(&self) -> &MergeTable {
         &self.merge_table
+    }
+
+    pub(crate) fn joins(&self) -> &Joins {
+        &self.joins
     }
 }
 

@@ -4,7 +4,9 @@
 //! Qwen 2 has `\p{N}`. tiktoken's cl100k has `\s++$` before `\s*[\r\n]`: white space that ends the text is one
 //! pretoken even if it holds a line end.
 
+use super::blocks::{Around, Masks};
 use super::class::{LETTER, LINE_END, MARK, NUMBER, OTHER, SPACE, kind_at, run, short_run};
+use super::ends::{Starts, cut_contractions};
 
 /// Where the pretoken that starts at `start` ends. `DIGITS`: the most digits in one; `TAIL`: with `\s++$`.
 #[inline(always)]
@@ -64,4 +66,73 @@ pub(super) fn white_space<const TAIL: bool>(text: &[u8], start: usize) -> usize 
             line_end = at;
         }
     }
+}
+
+/// The starts of a block of ASCII. What depends on more than the block and a few bytes around it (runs that reach
+/// across its ends, lines of white space only) is left undecided.
+#[inline(always)]
+pub(super) fn starts<const DIGITS: usize>(text: &[u8], base: usize, around: &Around) -> Starts {
+    let Around { here, before, after } = around;
+    let mut undecided = around.undecided();
+
+    // Numbers: the first of each group of `DIGITS`.
+    let number = here.number;
+    let number_before = around.is_before(1, |masks| masks.number);
+    let mut numbers = number;
+    if DIGITS > 1 {
+        let inside = number & number_before;
+        let mut group = number & !number_before;
+        numbers = group;
+        while group != 0 {
+            group = group << 3 & inside & inside << 1 & inside << 2;
+            numbers |= group;
+        }
+        undecided |= runs_from(number, around.is_before(1, |masks| masks.beyond) | before.number >> 63);
+    }
+
+    // Other characters: the first of a run, unless a space goes with it.
+    let other = here.other;
+    let lone_other = |masks: &Masks| masks.other & !(masks.other << 1) & !(masks.space << 1);
+    let others = other & !around.is_before(1, |masks| masks.other) & !around.is_before(1, |masks| masks.space);
+
+    // Letters: the first of a run, unless one character before it goes with it.
+    let letter_before = around.is_before(1, |masks| masks.letter);
+    let led = around.is_before(1, |masks| masks.white() & !masks.line_end) | others << 1 | lone_other(before) >> 63;
+    let letters = here.letter & !letter_before & !led;
+
+    // White space: line ends behind other characters go with those; then, if a line end comes later in the run, all
+    // up to the last one; of what is left the last character stands apart.
+    let white = here.white();
+    let blank = white & !here.line_end;
+    let taken = runs_from(here.line_end, around.is_before(1, |masks| masks.other));
+    let first = white & !around.is_before(1, Masks::white) & !taken | white & taken << 1 & !taken;
+    let mut tail = blank & around.is_before(1, |masks| masks.line_end);
+    let last = blank & !around.is_after(Masks::white);
+    // Whether the beginning of a run was taken is not known if it lies in the block before or beyond ASCII.
+    undecided |= runs_from(white, around.is_before(1, |masks| masks.beyond) | before.white() >> 63);
+    let mut open = tail;
+    while open != 0 {
+        let start = open.trailing_zeros();
+        open &= open - 1;
+        let length = (!(blank >> start)).trailing_zeros().min(64 - start);
+        let run = (u64::MAX >> (64 - length)) << start;
+        let end = start + length;
+        if end == 64 {
+            undecided |= run & if after.white() & 1 != 0 { u64::MAX } else { 0 };
+        } else if here.line_end >> end & 1 != 0 {
+            tail &= !(1 << start);
+        } else if here.beyond >> end & 1 != 0 {
+            undecided |= run;
+        }
+    }
+    let starts = numbers | others | letters | first | tail | last;
+    let mut found = Starts { starts, undecided, carried: 0, cleared: 0 };
+    let apostrophes = here.apostrophe & others & !around.is_before(1, |masks| masks.beyond);
+    cut_contractions(&mut found, apostrophes, |place| Some(contraction(text, base + place)? - base - place));
+    found
+}
+
+/// Those runs of ones in `mask` whose lowest bit is one of `starts`.
+fn runs_from(mask: u64, starts: u64) -> u64 {
+    mask & !mask.wrapping_add(mask & !(mask << 1) & starts)
 }

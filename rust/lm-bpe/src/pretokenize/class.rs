@@ -94,6 +94,7 @@ static ASCII: [u8; 256] = {
 };
 
 /// The kind of a code point below 0x110000.
+#[inline(always)]
 fn kind_of(code: u32) -> u8 {
     let code = code as usize;
     TABLE.pages[TABLE.index[code / PAGE] as usize][code % PAGE]

@@ -3,7 +3,9 @@
 //! `'s|'t|'re|'ve|'m|'ll|'d| ?\p{L}+| ?\p{N}+| ?[^\s\p{L}\p{N}]+|\s+(?!\S)|\s+`
 //! The alternatives are tried in this order at each place; white space gives its last character to what follows.
 
+use super::blocks::{Around, Masks};
 use super::class::{LETTER, MARK, NUMBER, OTHER, SPACE, kind_at, run};
+use super::ends::{Starts, cut_contractions};
 
 /// Where the pretoken that starts at `start` ends. `DIGITS`: numbers stand alone, and take no space with them.
 #[inline(always)]
@@ -53,4 +55,22 @@ fn white_space<const DIGITS: bool>(text: &[u8], start: usize) -> usize {
         }
         (last, at) = (at, at + width);
     }
+}
+
+/// The starts of a block of ASCII: where the class changes, but for a space that goes with what follows it; white
+/// space where its run begins, and again at the run's last character.
+#[inline(always)]
+pub(super) fn starts(text: &[u8], base: usize, around: &Around) -> Starts {
+    let Around { here, .. } = around;
+    let white = here.white();
+    let same = here.letter & around.is_before(1, |masks| masks.letter)
+        | here.number & around.is_before(1, |masks| masks.number)
+        | here.other & around.is_before(1, |masks| masks.other);
+    let with_space = around.is_before(1, |masks| masks.space);
+    let goes_on = around.is_before(1, Masks::white) & around.is_after(Masks::white);
+    let starts = (!white & !same & !with_space) | (white & !goes_on);
+    let mut found = Starts { starts, undecided: around.undecided(), carried: 0, cleared: 0 };
+    let apostrophes = here.apostrophe & starts & !around.is_before(1, |masks| masks.beyond);
+    cut_contractions(&mut found, apostrophes, |place| Some(contraction(text, base + place)? - base - place));
+    found
 }

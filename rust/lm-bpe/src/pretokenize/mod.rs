@@ -4,9 +4,11 @@
 //! Unicode. Bytes that are not part of a valid UTF-8 character each act as one character that is neither letter,
 //! number nor space (as `surrogateescape` has it in Python), so every byte string can be cut.
 
+mod blocks;
 mod cl100k;
 mod class;
 mod cut;
+mod ends;
 mod gpt2;
 mod o200k;
 mod unicode_runs;
@@ -135,5 +137,97 @@ impl<'a> Iterator for Pretokens<'a> {
         let (pretoken, rest) = self.rest.split_at(self.pattern.end(self.rest, 0));
         self.rest = rest;
         Some(pretoken)
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    /// Pieces whose every order is tried: each class, contractions, runs across the ends of blocks.
+    const PIECES: [&str; 44] = [
+        "a",
+        "Z",
+        "word",
+        "1",
+        "12345678",
+        " ",
+        "  ",
+        "     ",
+        "\n",
+        "\r\n",
+        "\n\n",
+        "\t",
+        "\u{b}",
+        ".",
+        "!?",
+        "'",
+        "''",
+        "'s",
+        "'S",
+        "'re",
+        "'LL",
+        "'ve",
+        "'l",
+        "'x",
+        "\u{17f}",
+        "'\u{17f}",
+        "é",
+        "\u{a0}",
+        "\u{2028}",
+        "\u{3000}",
+        "“",
+        "日本",
+        "\u{301}",
+        "٣",
+        "\u{1f600}",
+        "\0",
+        "\x7f",
+        "/",
+        "a b",
+        "don't ",
+        ") {\n",
+        "    ",
+        "                                        ",
+        "wordwordwordwordwordwordwordword",
+    ];
+
+    #[test]
+    fn blocks_find_the_ends_that_the_scanners_find() {
+        let mut state = 7u64;
+        let mut random = |below: usize| {
+            state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+            (state >> 33) as usize % below
+        };
+        let mut ends = Vec::new();
+        for round in 0..20_000 {
+            let mut text = Vec::new();
+            let ascii = random(2) == 0;
+            for _ in 0..random(120) {
+                let piece = PIECES[random(PIECES.len())];
+                if !ascii || piece.is_ascii() {
+                    text.extend_from_slice(piece.as_bytes());
+                }
+                if random(200) == 0 {
+                    text.push(random(256) as u8);
+                }
+            }
+            for pattern in Pattern::ALL {
+                let mut at = 0;
+                let wanted: Vec<usize> = pattern
+                    .pretokens(&text)
+                    .map(|pretoken| {
+                        at += pretoken.len();
+                        at
+                    })
+                    .collect();
+                let mut found = Vec::new();
+                while found.last().copied().unwrap_or(0) < text.len() {
+                    pattern.ends(&text, found.last().copied().unwrap_or(0), 1 + random(50), &mut ends);
+                    found.append(&mut ends);
+                }
+                assert_eq!(found, wanted, "{pattern:?} {round} {:?}", String::from_utf8_lossy(&text));
+            }
+        }
     }
 }

@@ -49,5 +49,11 @@ def draw() -> str:
     return "\n".join([*parts, "</svg>", ""])
 
 
+def pictures() -> dict[str, str]:
+    """File name -> SVG text."""
+    return {"schedules.svg": draw()}
+
+
 if __name__ == "__main__":
-    Path(__file__).with_name("schedules.svg").write_text(draw(), encoding="utf-8")
+    for name, content in pictures().items():
+        Path(__file__).with_name(name).write_text(content, encoding="utf-8")

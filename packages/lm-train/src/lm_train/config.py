@@ -252,6 +252,8 @@ class TrainConfig:
     """Arithmetic of matrix products; weights stay float32."""
     threads: Annotated[int | None, Parameter(group=_RUN)] = None
     """CPU threads; as many as this process may use unless given."""
+    compile: Annotated[bool, Parameter(group=_RUN)] = False
+    """Compile the blocks first (torch.compile), for long runs on a GPU; on a CPU it rarely pays."""
     init_from: Annotated[str | None, Parameter(group=_RUN)] = None
     """Fine-tune: start from the weights of a model folder, a checkpoint or a run, with its shape and its tokenizer."""
     log: Annotated[tuple[Literal["wandb", "console-json"], ...], Parameter(group=_RUN, negative=())] = ()

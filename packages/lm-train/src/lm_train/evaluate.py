@@ -14,6 +14,7 @@ import torch
 from lm_core import Transformer
 
 from lm_train.batches import ValidationWindows
+from lm_train.compiled import uncompiled
 from lm_train.device import Device
 
 
@@ -37,7 +38,7 @@ def evaluate(
     nats = 0.0
     model.eval()
     try:
-        with torch.no_grad():
+        with torch.no_grad(), uncompiled(model):
             for number in range(len(windows)):
                 if stopped():
                     return None

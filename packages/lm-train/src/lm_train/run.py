@@ -9,6 +9,7 @@ from lm_core.atomic_folder import require_space
 from lm_core.counts import parameter_count
 
 from lm_train.batches import Batches
+from lm_train.compiled import compile_blocks
 from lm_train.config import TrainConfig
 from lm_train.corpus import open_corpus, reopen_corpus, stem
 from lm_train.display import Display, Silent
@@ -76,6 +77,13 @@ def resume(
             return _run(reopen(run, config, dataset, display.say), display, stop)
 
 
+def _compile(s: Session) -> None:
+    rows = s.config.micro_batch or s.config.batch
+    inputs, targets = (ids[:rows].to(s.device.kind) for ids in s.batches.batch(0))
+    with s.device.autocast():
+        compile_blocks(s.model, inputs, targets)
+
+
 def _run(s: Session, display: Display, stop: Stop) -> RunResult:
     status, loop = "failed", Loop(s, display, stop)
     try:
@@ -85,6 +93,9 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         require_space(
             s.run.path, 4 * parameter_count(s.model.config) + s.optimizers.state_bytes
         )  # one checkpoint
+        if s.config.compile:
+            display.say("compiling the blocks; this takes a while and does not count to the budget")
+            _compile(s)
         loop.learn()
         loop.finish()
         checkpoint = loop.save()

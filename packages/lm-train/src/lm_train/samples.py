@@ -9,6 +9,7 @@ import torch
 from lm_core import KVCache, Transformer
 from lm_tokenizer import Tokenizer
 
+from lm_train.compiled import uncompiled
 from lm_train.config import SampleConfig
 from lm_train.prepare import END_OF_TEXT
 
@@ -38,7 +39,8 @@ def sample(model: Transformer, tokenizer: Tokenizer, prompt: str, config: Sample
     feed = ids
     model.eval()
     while len(written) < config.tokens and cache.length + len(feed) <= model.config.context:
-        logits = model(torch.tensor([feed], device=device), cache)[0, -1].float().cpu()
+        with uncompiled(model):
+            logits = model(torch.tensor([feed], device=device), cache)[0, -1].float().cpu()
         token = choose(logits, config.temperature, config.top_k, generator)
         if token == stop:
             break

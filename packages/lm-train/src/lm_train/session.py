@@ -23,6 +23,7 @@ from lm_tokenizer import Tokenizer
 from lm_train.batches import Batches, ValidationWindows
 from lm_train.budget import Budget
 from lm_train.checkpoint import newest_verified, versions
+from lm_train.compiled import check_compiler
 from lm_train.config import ModelOptions, TrainConfig
 from lm_train.config_file import read_config, to_settings, to_toml
 from lm_train.dataset import TokenDataset
@@ -173,7 +174,9 @@ def resolved(config: TrainConfig, device: Device) -> TrainConfig:
 
 def check(config: TrainConfig) -> None:
     """What can be known to be wrong before the data is prepared, which may take long. Raises ConfigError, lm_core's too, and RunError."""
-    choose_device(config.device, config.dtype, config.threads)
+    device = choose_device(config.device, config.dtype, config.threads)
+    if config.compile:
+        check_compiler(device.kind)
     model_config(config.model, config.vocab_size)
     check_free(Path(config.out), config.name)
     if "wandb" in config.log:

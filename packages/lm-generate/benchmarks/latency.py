@@ -25,7 +25,14 @@ def make_model(folder: Path) -> Path:
     config = ModelConfig(vocab_size=10_000, context=512, d_model=512, n_layers=4, n_heads=16, d_ff=1344)
     sources = sorted(Path(json.__file__).parent.parent.glob("*.py"))  # the standard library, on every machine
     tokenizer = Tokenizer.train(files=sources, vocab_size=10_000)
-    save_model(Transformer(config), folder / "S", add_files=tokenizer.save)
+    model = Transformer(config)
+    with torch.no_grad():
+        for parameter in model.parameters():
+            if not parameter.any():  # what starts at zero would make every token the same
+                parameter.normal_(0, 0.5 / parameter.shape[-1] ** 0.5)
+        assert model.head is not None
+        model.head.weight.mul_(4)
+    save_model(model, folder / "S", add_files=tokenizer.save)
     return folder / "S"
 
 

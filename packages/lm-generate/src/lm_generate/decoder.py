@@ -22,6 +22,7 @@ from lm_core.transformer import sinusoidal_positions
 from torch import Tensor
 from torch.nn import functional
 
+from lm_generate.attend import Reader, attend_each
 from lm_generate.packed import MIN_ROWS, Activation, PackedLinear, pack
 
 Logits = npt.NDArray[np.float32]
@@ -108,8 +109,9 @@ class PackedModel:
         place = torch.tensor(positions + padding)
         x = self._embed(torch.tensor(ids + padding), place)  # (rows, d_model)
         turn = self._turn(place)
+        readers = [Reader(cache, len(new)) for cache, new in work]
         for number, layer in enumerate(self.layers):
-            x = self._block(layer, number, x, turn, work, stops)
+            x = self._block(layer, number, x, turn, readers)
         for cache, new in work:
             cache.length += len(new)
         last = x[torch.tensor([stop - 1 for stop in stops] + [0] * (MIN_ROWS - len(stops)))]
@@ -140,8 +142,7 @@ class PackedModel:
         number: int,
         x: Float[Tensor, "rows d_model"],
         turn: tuple[Tensor, Tensor] | None,
-        work: Sequence[Work],
-        stops: Sequence[int],
+        readers: Sequence[Reader],
     ) -> Float[Tensor, "rows d_model"]:
         attention = layer.attention
         heads, kv_heads = attention.n_heads, attention.n_kv_heads
@@ -151,13 +152,7 @@ class PackedModel:
             q, k = norm(attention.q_norm, q), norm(attention.k_norm, k)
         if turn is not None:
             q, k = rotate(q, *turn), rotate(k, *turn)
-        seen = torch.zeros(len(x), heads, attention.d_head)
-        start = 0
-        for (cache, _), stop in zip(work, stops, strict=True):
-            new = slice(start, stop)
-            append_and_attend(cache, number, q[new], k[new], v[new], seen[new])
-            start = stop
-        x = x + layer.o(seen.view(len(x), -1))
+        x = x + layer.o(attend_each(readers, number, q, k, v))
         h = norm(layer.feed_forward_norm, x)
         if layer.gate is not None:
             inner = layer.gate(h).mul_(layer.up(h))
@@ -191,37 +186,6 @@ def norm(layer: RMSNorm | LayerNorm, x: Tensor) -> Tensor:
     mean_square = torch.linalg.vector_norm(x, dim=-1, keepdim=True).square_().div_(x.shape[-1])
     y: Tensor = (x * mean_square.add_(layer.eps).rsqrt_()).mul_(layer.weight)
     return y
-
-
-def append_and_attend(
-    cache: KVCache,
-    number: int,
-    q: Float[Tensor, "new n_heads d_head"],
-    k: Float[Tensor, "new n_kv_heads d_head"],
-    v: Float[Tensor, "new n_kv_heads d_head"],
-    out: Float[Tensor, "new n_heads d_head"],
-) -> None:
-    """Stores the new keys and values of one text and one layer, and writes what its queries see to `out`."""
-    new, start = q.shape[0], cache.length
-    keys, values = (
-        cache.keys[number].narrow(2, 0, start + new),
-        cache.values[number].narrow(2, 0, start + new),
-    )
-    keys.narrow(2, start, new).copy_(k.transpose(0, 1))
-    values.narrow(2, start, new).copy_(v.transpose(0, 1))
-    mask = None
-    if new > 1 and start > 0:
-        mask = torch.ones(new, start + new, dtype=torch.bool).tril(start)
-    # The copy begins at an aligned address, as it does alone: where it begins can change the last bits.
-    seen = functional.scaled_dot_product_attention(
-        q.transpose(0, 1)[None].clone(memory_format=torch.contiguous_format),
-        keys,
-        values,
-        mask,
-        is_causal=new > 1 and start == 0,
-        enable_gqa=q.shape[1] != k.shape[1],
-    )  # (1, n_heads, new, d_head)
-    out.copy_(seen[0].transpose(0, 1))
 
 
 ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "silu": "swish", "relu2": "relu"}

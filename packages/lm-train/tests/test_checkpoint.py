@@ -7,12 +7,15 @@ import shutil
 import lm_train.checkpoint as checkpoint_module
 import pytest
 from lm_core.manifest import DiskFullError, read_manifest
+from lm_train import cli
 from lm_train.checkpoint import checkpoint_path, checkpoints, newest_verified, prune
-from lm_train.config_file import read_config
+from lm_train.config import CheckpointConfig, EvaluateConfig, ModelOptions
+from lm_train.config_file import read_config, to_toml
 from lm_train.run import resume, train
 from lm_train.run_errors import CheckpointError
+from lm_train.state import read_record
 from lm_train.verify import verify_path
-from tiny_runs import tiny_config, tiny_corpus
+from tiny_runs import rows, tiny_config, tiny_corpus
 
 
 @pytest.fixture(autouse=True)
@@ -152,3 +155,41 @@ def test_verify_names_what_is_sound_and_what_is_not(run):
     assert any("tokenizer.json" in line for line, sound in lines.items() if not sound)
     (newest / "manifest.json").unlink()
     assert [sound for _, sound in verify_path(newest)] == [False]
+
+
+def test_pruning_spares_the_best(tmp_path):
+    for step in (1, 2, 3, 4):
+        (tmp_path / f"step-{step:08}").mkdir()
+    prune(tmp_path, 1, best=2)
+    assert [path.name for path in checkpoints(tmp_path)] == ["step-00000002", "step-00000004"]
+
+
+def test_the_checkpoint_of_the_lowest_held_out_loss_is_kept_and_overfitting_is_told(
+    tmp_path, monkeypatch, capsys
+):
+    """A model that sees a few sentences again and again: its held-out loss falls, then rises."""
+    monkeypatch.chdir(tmp_path)
+    tiny_corpus(tmp_path)
+    (tmp_path / "corpus.txt").write_text((tmp_path / "corpus.txt").read_text()[:2500])
+    config = tiny_config(
+        tmp_path,
+        name="over",
+        steps=160,
+        batch=8,
+        model=ModelOptions(context=16, d_model=64, n_layers=2, n_heads=2, d_ff=128),
+        evaluate=EvaluateConfig(every=8, windows=64, final_windows=64),
+        checkpoint=CheckpointConfig(best=True, keep=1),
+    )
+    (tmp_path / "over.toml").write_text(to_toml(config))
+    assert cli.run(["--config", "over.toml", "--name", "over"]) == 0
+    run = tmp_path / "runs/over"
+    curve = [(row["valid_loss"], row["step"]) for row in rows(run / "metrics.jsonl") if "valid_loss" in row]
+    lowest, step = min(curve)
+    assert 8 <= step < 160
+    assert lowest < 0.95 * curve[-1][0]
+    kept = checkpoints(run / "checkpoints")
+    assert [path.name for path in kept] == [f"step-{step:08}", "step-00000160"]
+    assert read_record(kept[0])["lowest_loss"] == pytest.approx(lowest)
+    out = capsys.readouterr().out
+    assert f"overfit    the held-out loss was lowest at step {step}" in out
+    assert f"best       {kept[0].relative_to(tmp_path)}" in out or f"best       {kept[0]}" in out

@@ -40,9 +40,10 @@ def save_checkpoint(
     *,
     seed: int,
     keep: int,
+    best: int | None = None,
     facts: dict[str, Any],
 ) -> Path:
-    """Commit the run's state under `folder` and prune to the newest `keep`. Raises lm_core's DiskFullError when there is no room."""
+    """Commit the run's state under `folder` and prune to the newest `keep` and the one of step `best`. Raises lm_core's DiskFullError when there is no room."""
 
     def add_files(target: Path) -> None:
         tokenizer.save(target)
@@ -63,7 +64,7 @@ def save_checkpoint(
             bos_token_id=end,
             eos_token_id=end,
         )
-    prune(folder, keep)
+    prune(folder, keep, best)
     return target
 
 
@@ -79,9 +80,12 @@ def checkpoints(folder: Path) -> list[Path]:
     return [path for _, path in sorted(found)]
 
 
-def prune(folder: Path, keep: int) -> None:
-    """Remove all but the newest `keep` checkpoints, and what killed writers left half-written."""
+def prune(folder: Path, keep: int, best: int | None = None) -> None:
+    """Remove all but the newest `keep` checkpoints and the one of step `best`, and what killed writers left half-written."""
+    spared = None if best is None else checkpoint_path(folder, best)
     for path in checkpoints(folder)[:-keep]:
+        if path == spared:
+            continue
         doomed = path.with_name(
             f".tmp-removed-{path.name}"
         )  # so that a kill now leaves no half-deleted checkpoint

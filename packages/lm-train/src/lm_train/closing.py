@@ -37,11 +37,17 @@ def closing_lines(result: RunResult, config: TrainConfig, stop: Stop, command: s
             else ""
         )
         lines.append(f"held out   {bits}loss {result.valid_loss:.3f} nats per token")
+    if result.overfit_since is not None:
+        lines.append(
+            f"overfit    the held-out loss was lowest at step {result.overfit_since:,} and has risen since: more text, fewer steps, "
+            "or --model.dropout 0.1; --checkpoint.best keeps the lowest"
+        )
     for prompt, text in result.samples:
         lines += ["", *(f"    {line}" for line in printable(prompt + text).splitlines()), ""]
     prompt = shlex.quote(result.samples[0][0]) if result.samples and result.samples[0][0] else '"Once"'
     lines += [
         f"model      {result.checkpoint}",
+        *([f"best       {result.best_checkpoint}"] if result.best_checkpoint is not None else []),
         f"report     {result.report}",
         f"write      {_sibling(command)} --prompt {prompt}{_model_flag(result.checkpoint, config)}",
         f"go on      {command} --resume {folder} {_more(config, result)}",

@@ -40,33 +40,26 @@ class Loop:
         self.checkpoint_due = Due(c.checkpoint.every, minutes=c.checkpoint.minutes)
         self.windows = session.windows(c.evaluate.windows)
         self.held_out: Evaluation | None = None
+        self.on_curve: Evaluation | None = None  # the last one on the way, always on the same text
         self.samples: tuple[tuple[str, str], ...] = ()
         self.aside = 0.0  # seconds in evaluations and samples
-        self.began = time.monotonic()
 
     def learn(self) -> None:
         """Step until the budget is spent or a stop is asked for."""
         s, state = self.s, self.s.state
         self._between_steps()  # what a stop cut short
-        while not self._stopped() and not self._at_the_end():
+        while not self.stop.requested and not self._at_the_end():
             self._record(self._step())
             if state.step != state.total_steps:  # the end has its own
                 state.evaluation_due |= self.evaluation_due(state.step, s.progress)
                 state.sample_due |= self.sample_due(state.step, s.progress)
             self._between_steps()
 
-    def _stopped(self) -> bool:
-        """Whether a stop was asked for, by a signal or by the clock."""
-        limit = self.s.config.max_minutes
-        if limit is not None and time.monotonic() - self.began >= 60 * limit:
-            self.stop.requested = self.stop.requested or f"--max-minutes {limit:g}"
-        return self.stop.requested is not None
-
     def _between_steps(self) -> None:
         """The evaluation, sample and checkpoint that are due; what is not done now (a stop; too dear so far) stays due."""
         s, state, started = self.s, self.s.state, time.perf_counter()
-        if state.evaluation_due and self._affordable(s.config.evaluate.every) and self.evaluate(self.windows):
-            state.evaluation_due = False
+        if state.evaluation_due and self._affordable(s.config.evaluate.every):
+            self.evaluate(self.windows)
         if (
             state.sample_due
             and self._affordable(s.config.samples.every)
@@ -84,9 +77,9 @@ class Loop:
     def finish(self) -> None:
         """The closing evaluation and samples; nothing where a stop was asked for."""
         closing = self.s.windows(self.s.closing_windows)
+        self.evaluate(self.windows)  # the last point of the curve: the same text as on the way
         if closing and self.windows and len(closing) != len(self.windows):
-            self.evaluate(self.windows)  # the last point of the curve: the same text as on the way
-        self.evaluate(closing)
+            self.evaluate(closing)
         self.write_samples(self.s.prompts)
 
     def _at_the_end(self) -> bool:
@@ -153,16 +146,17 @@ class Loop:
 
     def evaluate(self, windows: ValidationWindows | None) -> bool:
         """Score held-out text and log it; False where a stop was asked for before it was done."""
+        s = self.s
         if windows is None:
             return True
-        found = evaluate(
-            self.s.model, windows, self.s.device, stopped=lambda: self.stop.requested is not None
-        )
+        found = evaluate(s.model, windows, s.device, stopped=lambda: self.stop.requested is not None)
         if found is not None:
             self.held_out = found
-            self.s.log(
-                valid_loss=found.loss, valid_bits_per_byte=found.bits_per_byte, valid_tokens=found.tokens
-            )
+            s.log(valid_loss=found.loss, valid_bits_per_byte=found.bits_per_byte, valid_tokens=found.tokens)
+            if windows is self.windows:
+                self.on_curve, s.state.evaluation_due = found, False
+                if s.state.lowest(found.loss) and s.config.checkpoint.best:
+                    self.save()
         return found is not None
 
     def write_samples(self, prompts: tuple[str, ...]) -> bool:
@@ -193,5 +187,6 @@ class Loop:
             s.state,
             seed=s.config.seed,
             keep=keep,
+            best=s.state.lowest_step if s.config.checkpoint.best else None,
             facts=s.facts(),
         )

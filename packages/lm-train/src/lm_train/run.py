@@ -9,10 +9,12 @@ from lm_core.atomic_folder import require_space
 from lm_core.counts import parameter_count
 
 from lm_train.batches import Batches
+from lm_train.checkpoint import checkpoint_path
 from lm_train.compiled import compile_blocks
 from lm_train.config import TrainConfig
 from lm_train.corpus import open_corpus, reopen_corpus, stem
 from lm_train.display import Display, Silent
+from lm_train.evaluate import Evaluation
 from lm_train.fine_tune import check_vocabulary, with_shape_of_start
 from lm_train.lock import locked
 from lm_train.loop import Loop
@@ -21,6 +23,9 @@ from lm_train.report import write_report
 from lm_train.run_folder import RunFolder
 from lm_train.session import Session, begin, check, reopen
 from lm_train.signals import Stop
+from lm_train.state import RunState
+
+_OVERFIT = 1.01  # times the lowest held-out loss: what lies below may be chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -38,6 +43,10 @@ class RunResult:
     samples: tuple[tuple[str, str], ...]
     checkpoint: Path
     report: Path
+    overfit_since: int | None
+    """The step of the lowest held-out loss, where it has risen by more than a hundredth since."""
+    best_checkpoint: Path | None
+    """The checkpoint of the lowest held-out loss, where it was asked for (`checkpoint.best`)."""
 
 
 def train(config: TrainConfig, *, display: Display | None = None, stop: Stop | None = None) -> RunResult:
@@ -96,6 +105,8 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         if s.config.compile:
             display.say("compiling the blocks; this takes a while and does not count to the budget")
             _compile(s)
+        if s.config.max_minutes is not None:
+            stop.after(s.config.max_minutes)
         loop.learn()
         loop.finish()
         checkpoint = loop.save()
@@ -117,4 +128,17 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         samples=loop.samples,
         checkpoint=checkpoint,
         report=s.run.report,
+        overfit_since=s.state.lowest_step if _overfits(s.state, loop.on_curve) else None,
+        best_checkpoint=_best_checkpoint(s),
     )
+
+
+def _overfits(state: RunState, last: Evaluation | None) -> bool:
+    return last is not None and state.lowest_loss is not None and last.loss > _OVERFIT * state.lowest_loss
+
+
+def _best_checkpoint(s: Session) -> Path | None:
+    if not s.config.checkpoint.best or s.state.lowest_step is None:
+        return None
+    path = checkpoint_path(s.run.checkpoints, s.state.lowest_step)
+    return path if path.is_dir() else None

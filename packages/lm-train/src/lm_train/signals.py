@@ -6,9 +6,11 @@ While a run prepares there is nothing to save, so the first signal raises `Stopp
 
 from __future__ import annotations
 
+import math
 import os
 import signal
 import sys
+import time
 from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
@@ -23,11 +25,27 @@ class Stopped(BaseException):
 
 
 class Stop:
-    """Whether a stop has been asked for, and by which signal. Without `installed()` it never is."""
+    """Whether a stop has been asked for, and by what: a signal (once `installed()`), the clock (once told `after()`), or a caller."""
 
     def __init__(self) -> None:
-        self.requested: str | None = None
+        self._requested: str | None = None
+        self._deadline, self._limit = math.inf, ""
         self._deferred = False
+
+    @property
+    def requested(self) -> str | None:
+        """What asked for the stop, in a word or two; None: nothing has."""
+        if self._requested is None and time.monotonic() >= self._deadline:
+            self._requested = self._limit
+        return self._requested
+
+    @requested.setter
+    def requested(self, reason: str | None) -> None:
+        self._requested = reason
+
+    def after(self, minutes: float) -> None:
+        """Ask for a stop once so many minutes have gone by from now."""
+        self._deadline, self._limit = time.monotonic() + 60 * minutes, f"--max-minutes {minutes:g}"
 
     @contextmanager
     def installed(self) -> Iterator[Stop]:
@@ -51,11 +69,11 @@ class Stop:
             self._deferred = False
 
     def _handle(self, number: int, frame: FrameType | None) -> None:
-        if self.requested is not None:
+        if self._requested is not None:
             if sys.stderr.isatty():
                 os.write(2, _SHOW_CURSOR)
             os.write(2, b"second signal: ended at once, without saving\n")
             os._exit(1)
-        self.requested = signal.Signals(number).name
+        self._requested = signal.Signals(number).name
         if not self._deferred:
-            raise Stopped(self.requested)
+            raise Stopped(self._requested)

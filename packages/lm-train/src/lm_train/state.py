@@ -10,6 +10,7 @@ docs/checkpoint-format.md lists the tensor names.
 from __future__ import annotations
 
 import json
+import math
 import warnings
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
@@ -43,6 +44,16 @@ class RunState:
     evaluation_due: bool = False
     """A stop came before the evaluation of this step was done."""
     sample_due: bool = False
+    lowest_loss: float | None = None
+    """The lowest held-out loss on the way, nats per token, and the step it was at."""
+    lowest_step: int | None = None
+
+    def lowest(self, held_out: float) -> bool:
+        """Whether this step's held-out loss is the lowest so far; remembers it if so."""
+        if not math.isfinite(held_out) or (self.lowest_loss is not None and held_out >= self.lowest_loss):
+            return False
+        self.lowest_loss, self.lowest_step = held_out, self.step
+        return True
 
 
 def write_state(folder: Path, state: RunState, optimizers: Optimizers, *, seed: int) -> None:
@@ -95,7 +106,8 @@ def read_state(folder: Path, optimizers: Optimizers) -> RunState:
         load(tensors, storage_reader=HuggingFaceStorageReader(str(source)), no_dist=True)
     _restore_random_state(tensors, source)
     _restore_optimizers(optimizers, tensors, record["optimizer"], source)
-    return RunState(**{field.name: record[field.name] for field in fields(RunState)})
+    known = {field.name for field in fields(RunState)}
+    return RunState(**{key: value for key, value in record.items() if key in known})
 
 
 def read_record(folder: Path) -> dict[str, Any]:

@@ -80,6 +80,8 @@ def main() -> None:
         "torch clip_grad_norm_": lambda: torch.nn.utils.clip_grad_norm_(everything, 1e9),
     }
     if options.slow:
+        bf16 = torch.bfloat16
+        steps["Muon in bfloat16 (matrices only)"] = Muon(matrices, lr=1e-6, ns_dtype=bf16).step
         steps["torch Muon (matrices only)"] = theirs.Muon(matrices, lr=1e-6).step
     names = list(steps)
     milliseconds = dict(

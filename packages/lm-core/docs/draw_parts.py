@@ -96,7 +96,7 @@ def grid(cells: torch.Tensor, title: str, left: float, size: float) -> list[str]
 def masks() -> str:
     causal, window, cached = causal_mask(12, 12), causal_mask(12, 12, window=4), causal_mask(4, 12)
     parts = [HEAD.format(640, 240)]
-    parts += grid(causal.float(), "causal: row i looks at columns up to i", 10, 16)
+    parts += grid(causal.float(), "causal: row i sees columns up to i", 10, 16)
     parts += grid(window.float(), "sliding_window=4", 250, 16)
     parts += grid(cached.float(), "4 new tokens, 8 cached", 440, 16)
     return "\n".join([*parts, "</svg>", ""])

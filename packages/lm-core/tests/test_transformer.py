@@ -124,11 +124,18 @@ import torch
 from lm_core import cross_entropy
 from tiny_models import some_ids, tiny_model
 
-for variant in ("qwen3", "gpt2"):
+def agree(function, *inputs):
+    torch.testing.assert_close(torch.compile(function, backend="eager", fullgraph=True)(*inputs), function(*inputs))
+
+for variant in ("qwen3", "gpt2", "soft-capped, padded"):
     model, ids = tiny_model(variant), some_ids(2, 9)
-    def loss(ids):
-        return cross_entropy(model(ids), ids)
-    torch.testing.assert_close(torch.compile(loss, backend="eager", fullgraph=True)(ids), loss(ids))
+    agree(lambda ids: cross_entropy(model(ids), ids, z_loss=0.1), ids)
+agree(lambda ids: model.loss(ids, ids), ids)
+model = tiny_model("qwen3 with a window")
+expected = model(ids)
+for block in model.blocks:
+    block.compile(backend="eager", fullgraph=True)
+torch.testing.assert_close(model(ids), expected)
 """
 
 

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lm_core.embedding import check_ids
 from lm_core.errors import ConfigError, ShapeError
-from lm_core.loss import check_targets, check_z_loss, cross_entropy, loss_and_gradient
+from lm_core.loss import check_targets, check_z_loss, cross_entropy
 from lm_core.norm import widen
 
 # Logits held at once: 16 MB, which a large cache still holds (vocabulary 10,000: 0.75 s of processor time against 0.79 with
@@ -97,23 +97,20 @@ class _LinearCrossEntropy(torch.autograd.Function):
             inputs, matrix = hidden.to(dtype), weight.to(dtype)
             grad_hidden = torch.empty_like(inputs) if of_hidden else None
             grad_weight = torch.zeros_like(weight) if of_weight else None
-            logits_of_all = inputs.new_empty(size, rows)
-            gradient_of_all = widen(inputs[:0]).new_empty(size, rows)
-            loss = gradient_of_all.new_zeros(())
+            buffer = inputs.new_empty(size, rows)
+            loss = widen(inputs[:0]).new_zeros(())
             for start in range(0, tokens, size):
                 x, picked = inputs[start : start + size], column[start : start + size]
-                product, gradient = logits_of_all[: len(x)], gradient_of_all[: len(x)]
-                torch.mm(x, matrix.T, out=product)
-                logits = widen(product)
-                if softcap is not None:
-                    logits = logits.div_(softcap).tanh_().mul_(softcap)
-                logits[:, vocab_size:] = -torch.inf
-                loss += loss_and_gradient(logits, picked, tokens, z_loss, gradient)
-                if (
-                    softcap is not None
-                ):  # d/dx of cap tanh(x / cap) is 1 - tanh(x / cap)^2; the padding's inf stays out
-                    logits[:, vocab_size:] = 0.0
-                    gradient.mul_(logits.div_(softcap).square_().neg_().add_(1.0))
+                gradient = widen(torch.mm(x, matrix.T, out=buffer[: len(x)]))  # the logits, until below
+                slope = None
+                if softcap is not None:  # d/dx of cap tanh(x / cap) is 1 - tanh(x / cap)^2
+                    gradient.div_(softcap).tanh_()
+                    slope = gradient.square().neg_().add_(1.0)
+                    gradient.mul_(softcap)
+                gradient[:, vocab_size:] = -torch.inf
+                loss += _loss_and_gradient_(gradient, picked, tokens, z_loss)
+                if slope is not None:
+                    gradient.mul_(slope)
                 narrow = gradient.to(dtype)
                 if grad_hidden is not None:
                     torch.mm(narrow, matrix, out=grad_hidden[start : start + size])
@@ -133,6 +130,25 @@ class _LinearCrossEntropy(torch.autograd.Function):
             grad_hidden = None if grad_hidden is None else grad_hidden * grad.to(grad_hidden.dtype)
             grad_weight = None if grad_weight is None else grad_weight * grad.to(grad_weight.dtype)
         return grad_hidden, grad_weight, None, None, None, None, None, None
+
+
+def _loss_and_gradient_(
+    logits: Float[Tensor, "rows vocab_size"], column: Int[Tensor, "rows 1"], tokens: int, z_loss: float | int
+) -> Float[Tensor, ""]:
+    """lm_core.loss.loss_and_gradient in place: one buffer less, for another pass over it."""
+    largest = logits.amax(-1, keepdim=True)
+    picked = logits.sub_(largest).gather(1, column)
+    total = logits.exp_().sum(-1, keepdim=True)
+    log_total = total.log()
+    loss = (log_total - picked).sum() / tokens
+    weight: float | Tensor = 1.0 / tokens
+    if z_loss:
+        z = log_total + largest
+        loss = loss + z_loss * z.square().sum() / tokens
+        weight = (1.0 + 2.0 * z_loss * z) / tokens
+    logits.mul_(weight / total)
+    logits.scatter_add_(1, column, logits.new_full((1, 1), -1.0 / tokens).expand_as(column))
+    return loss
 
 
 def _add_product_(total: Tensor, a: Tensor, b: Tensor) -> None:

@@ -27,7 +27,7 @@ def test_help_imports_no_torch_and_states_the_order_of_sampling():
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
     words = " ".join(done.stdout.split())
-    assert "in this order: temperature, top-k, top-p, then one draw" in words
+    assert "in this order: bias, penalties, temperature, top-k, top-p, min-p, typical, then one draw" in words
     for option in ("--prompt", "--max-tokens", "--top-p", "--seed", "--no-verify", "--no-heal"):
         assert option in words
 
@@ -128,6 +128,12 @@ def test_verify_says_whole_or_names_what_changed(tmp_path, capsys):
         (["--prompt", "x", "--seed", "-1"], "seed must be a whole number from 0"),
         (["--prompt", "x", "--n", "0"], "n must be a whole number from 1"),
         (["--prompt", "x", "--threads", "0"], "threads must be a whole number from 1"),
+        (["--prompt", "x", "--min-p", "2"], "min_p must lie in [0, 1]"),
+        (
+            ["--prompt", "x", "--logit-bias", "a=1"],
+            "--logit-bias takes ID=VALUE, such as 5=-inf or 7=2.5; got 'a=1'",
+        ),
+        (["--prompt", "x", "--min-tokens", "9", "--max-tokens", "3"], "min_tokens (9) must not be above"),
         (["--prompt", "x", "--stop", ""], "every stop string needs at least one character"),
         (["--prompt", "x", "--file", "y"], "give --prompt or --file, not both"),
         (["--file", "nowhere.txt"], "cannot read nowhere.txt: No such file"),
@@ -165,6 +171,73 @@ def test_mistakes_that_only_the_model_can_see_are_one_message_too(options, messa
     assert message in err
 
 
+def test_several_samples_are_those_of_the_batch_and_shown_one_below_the_other(model, capsys):
+    options = ["--max-tokens", "9", "--seed", "5", "--no-heal", "--n", "3"]
+    assert run(["--prompt", "def", "-m", model, *options]) == 0
+    out, err = capsys.readouterr()
+    rows = tiny_engine().batch(["def"] * 3, max_tokens=9, seed=5)
+    wanted = "".join(
+        f"--- {i} of 3 ---\ndef{row.text.removesuffix(chr(10))}\n" for i, row in enumerate(rows, 1)
+    )
+    assert out == wanted
+    assert "[3 rows, " in err
+    assert "seed 5]" in err
+
+
+def test_sampling_options_reach_the_sampler(model, capsys):
+    options = {"top_k": 20, "min_p": 0.02, "typical_p": 0.9, "repetition_penalty": 1.3, "presence_penalty": -0.5,
+               "frequency_penalty": 0.2, "penalty_window": 7, "min_tokens": 3, "temperature": 1.2}  # fmt: skip
+    flags = [f"--{name.replace('_', '-')}={value}" for name, value in options.items()]
+    bias = ["--logit-bias", "70=4.5", "--logit-bias", "10=-inf"]
+    code = run(
+        [
+            "--prompt",
+            "def",
+            "-m",
+            model,
+            "--max-tokens",
+            "20",
+            "--seed",
+            "2",
+            "--no-heal",
+            "-q",
+            *flags,
+            *bias,
+        ]
+    )
+    assert code == 0
+    wanted = tiny_engine().generate(
+        "def", max_tokens=20, seed=2, logit_bias={70: 4.5, 10: -float("inf")}, **options
+    )
+    assert capsys.readouterr().out.rstrip("\n") == ("def" + wanted.text).rstrip("\n")
+
+
+def test_explain_shows_the_text_and_a_line_for_each_token(model, capsys):
+    options = [
+        "--prompt",
+        "def",
+        "-m",
+        model,
+        "--max-tokens",
+        "6",
+        "--seed",
+        "1",
+        "--top-k",
+        "3",
+        "--no-heal",
+    ]
+    assert run([*options, "--explain", "--logprobs", "4", "-q"]) == 0
+    out = capsys.readouterr().out
+    result, told = tiny_engine().explain("def", top=4, max_tokens=6, seed=1, top_k=3)
+    assert out.count("top_k") >= len(result.ids)
+    for entry in told:
+        assert f"{entry.chosen.before:7.1%} {entry.chosen.after:7.1%} {entry.rank:5}" in out
+    assert "\x1b[" not in out  # no colours where there is no terminal
+    assert run([*options, "--explain", "--json", "-q"]) == 0
+    record = json.loads(capsys.readouterr().out)
+    assert [entry["chosen"]["id"] for entry in record["explained"]] == list(result.ids)
+
+
 def test_a_file_that_is_no_text_is_refused_naming_the_byte(tmp_path, capsys):
     (tmp_path / "x.bin").write_bytes(b"abc\xff")
     assert run(["--file", str(tmp_path / "x.bin")]) == 2
@@ -172,7 +245,7 @@ def test_a_file_that_is_no_text_is_refused_naming_the_byte(tmp_path, capsys):
 
 
 def test_a_closed_pipe_ends_it_quietly(model):
-    options = ["--prompt", "def", "-m", model, "--max-tokens", "3000", "--roll", "--n", "50", "-q"]
+    options = ["--prompt", "def", "-m", model, "--max-tokens", "100000", "--roll", "-q"]
     process = subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None

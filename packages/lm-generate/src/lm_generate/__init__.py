@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lm_generate.engine import Engine
     from lm_generate.errors import LmGenerateError
+    from lm_generate.explain import Alternative, Explained
     from lm_generate.loader import load
     from lm_generate.logprob import TokenLogprob
     from lm_generate.results import Generation, Score, Timings
@@ -17,7 +18,9 @@ if TYPE_CHECKING:
     from lm_generate.stream import TextStream
 
 __all__ = [
+    "Alternative",
     "Engine",
+    "Explained",
     "Generation",
     "LmGenerateError",
     "Sampling",
@@ -32,7 +35,9 @@ __version__ = "0.1.0"
 
 # A name must not be that of a module: importing the module would put it in the function's place.
 _HOME = {
+    "Alternative": "explain",
     "Engine": "engine",
+    "Explained": "explain",
     "Generation": "results",
     "LmGenerateError": "errors",
     "Sampling": "sampling",

@@ -17,18 +17,17 @@ from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.exceptions import UnusedCliTokensError
 
 from lm_generate import __version__
-from lm_generate.errors import LmGenerateError, PromptError
+from lm_generate.errors import LmGenerateError, PromptError, SettingError
 from lm_generate.runs import newest_run
 
 if TYPE_CHECKING:
     from lm_generate.engine import Engine
-    from lm_generate.settings import PastContext
 
 HELP = """Writes on from a prompt with the newest run under runs/, or with any model folder.
 
-A token is chosen in this order: temperature, top-k, top-p, then one draw from what is left;
-of equally likely tokens the lower id comes first. Temperature 0 takes the likeliest token.
-The same seed gives the same text."""
+A token is chosen in this order: bias, penalties, temperature, top-k, top-p, min-p, typical, then one draw from
+what is left; of equally likely tokens the lower id comes first. Temperature 0 takes the likeliest token.
+The same seed gives the same text. Without a prompt, on a terminal: a dialogue; /help there tells its commands."""
 
 app = App(
     name="lm-generate",
@@ -51,9 +50,17 @@ def write(
     file: Annotated[Path | None, Parameter(group=_WHAT)] = None,
     heal: Annotated[bool, Parameter(group=_WHAT)] = True,
     max_tokens: Annotated[int | None, Parameter(group=_HOW)] = None,
+    min_tokens: Annotated[int, Parameter(group=_HOW)] = 0,
     temperature: Annotated[float, Parameter(group=_HOW)] = 0.8,
     top_k: Annotated[int, Parameter(group=_HOW)] = 0,
     top_p: Annotated[float, Parameter(group=_HOW)] = 1.0,
+    min_p: Annotated[float, Parameter(group=_HOW)] = 0.0,
+    typical_p: Annotated[float, Parameter(group=_HOW)] = 1.0,
+    repetition_penalty: Annotated[float, Parameter(group=_HOW)] = 1.0,
+    presence_penalty: Annotated[float, Parameter(group=_HOW, allow_leading_hyphen=True)] = 0.0,
+    frequency_penalty: Annotated[float, Parameter(group=_HOW, allow_leading_hyphen=True)] = 0.0,
+    penalty_window: Annotated[int, Parameter(group=_HOW)] = 0,
+    logit_bias: Annotated[list[str] | None, Parameter(group=_HOW, negative=())] = None,
     seed: Annotated[int | None, Parameter(group=_HOW)] = None,
     n: Annotated[int, Parameter(name=["--n", "-n"], group=_HOW)] = 1,
     stop: Annotated[list[str] | None, Parameter(group=_HOW, negative=(), allow_leading_hyphen=True)] = None,
@@ -63,6 +70,7 @@ def write(
     threads: Annotated[int | None, Parameter(group=_WHERE)] = None,
     verify: Annotated[bool, Parameter(group=_WHERE)] = True,
     echo: Annotated[bool, Parameter(group=_SHOW)] = True,
+    explain: Annotated[bool, Parameter(group=_SHOW, negative=())] = False,
     json: Annotated[bool, Parameter(group=_SHOW, negative=())] = False,
     logprobs: Annotated[int | None, Parameter(group=_SHOW)] = None,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], group=_SHOW, negative=())] = False,
@@ -79,16 +87,32 @@ def write(
         Write the prompt's last, perhaps unfinished token anew, as the whole text would be cut into tokens.
     max_tokens
         At most so many tokens. Without it: 200, or what the model's context still holds.
+    min_tokens
+        No end of text before so many tokens.
     temperature
         0: always the likeliest token; below 1: safer; above 1: wilder.
     top_k
         Choose among the k likeliest tokens; 0: among all.
     top_p
         Choose among the likeliest tokens that together reach this share of the probability; 1: among all.
+    min_p
+        Choose among tokens at least so many times as likely as the likeliest; 0: among all.
+    typical_p
+        Choose among the tokens of about the expected surprise that reach this share; 1: among all.
+    repetition_penalty
+        Above 1: what is in the prompt or the text becomes less likely (logits divided by it); 1: off.
+    presence_penalty
+        Taken off the logits of what was written; 0: off.
+    frequency_penalty
+        Taken off the logits of what was written, once for each time; 0: off.
+    penalty_window
+        The penalties look at so many newest tokens; 0: at all.
+    logit_bias
+        ID=VALUE, added to the logit of a token; ID=-inf bans it; may be given several times.
     seed
         The same seed gives the same text; without it, a fresh one, told at the end.
     n
-        So many samples, one after another, each independent of the others.
+        So many samples, written together, each independent of the others.
     stop
         End at this text, which is not shown; may be given several times.
     roll
@@ -103,42 +127,69 @@ def write(
         Check the SHA-256 of the model's files before use.
     echo
         Show the prompt before its continuation.
+    explain
+        Colour each token by its probability, and tell what else could have come and what took it out.
     json
         One JSON object a line for each sample, instead of text.
     logprobs
-        With --json: the log-probability of each token, and of so many of the likeliest at its place.
+        With --json: the log-probability of each token; with --json or --explain: so many of the likeliest at its place.
     quiet
         Nothing on standard error but errors.
     """
-    if prompt is None and file is None:
+    talks = prompt is None and file is None
+    if talks and not (sys.stdin.isatty() and sys.stdout.isatty()):
         app.help_print()
         return 0
     from lm_generate.settings import Options, check_whole, make_settings
 
-    text = read_prompt(prompt, file)
+    text = "" if talks else read_prompt(prompt, file)
     check_whole("n", n, low=1)
-    past_context: PastContext = "roll" if roll else "error"
     options: Options = {
         "max_tokens": max_tokens,
+        "min_tokens": min_tokens,
         "temperature": temperature,
         "top_k": top_k,
         "top_p": top_p,
-        "stop": stop or (),
-        "heal": heal,
-        "past_context": past_context,
-        "logprobs": logprobs if json else None,
+        "min_p": min_p,
+        "typical_p": typical_p,
+        "repetition_penalty": repetition_penalty,
+        "presence_penalty": presence_penalty,
+        "frequency_penalty": frequency_penalty,
+        "penalty_window": penalty_window,
+        "logit_bias": read_bias(logit_bias or ()),
         "seed": seed,
+        "stop": tuple(stop or ()),
+        "heal": heal,
+        "past_context": "roll" if roll else "error",
+        "logprobs": logprobs if json else None,
     }
-    settings = make_settings(**options)
-    options["seed"] = settings.seed
+    options["seed"] = make_settings(**options).seed  # every mistake is told before the model is loaded
     engine = open_model(model, device=device, threads=threads, verify=verify, quiet=quiet)
 
-    from lm_generate.show import show_json, show_text
+    from lm_generate import show
 
-    show = show_json if json else show_text
-    for row in range(n):
-        stream = engine.stream(text, row=row, **options)
-        show(stream, prompt=text, sample=(row + 1, n), echo=echo, quiet=quiet)
+    if talks:
+        from lm_generate.dialogue import Dialogue
+
+        return Dialogue(engine, {**options, "seed": seed}, quiet=quiet).run(input)
+    if explain:
+        top = 5 if logprobs is None else logprobs
+        results = []
+        for row in range(n):
+            result, told = engine.explain(text, top=top, row=row, **options)
+            show.show_explained(result, told, prompt=text, echo=echo, json=json)
+            results.append(result)
+    elif n == 1 and not json:
+        results = [show.show_text(engine.stream(text, **options), prompt=text, echo=echo)]
+    else:
+        results = engine.batch([text] * n, **options)
+        if json:
+            for result in results:
+                show.show_json(result, prompt=text, echo=echo)
+        else:
+            show.show_rows(results, prompt=text, echo=echo)
+    if not quiet:
+        show.show_figures(results, engine)
     return 0
 
 
@@ -201,6 +252,20 @@ def verify(folder: Path) -> int:
         show_verified(found)
         whole = whole and found.problem is None
     return 0 if whole else 2
+
+
+def read_bias(given: Sequence[str]) -> dict[int, float]:
+    """`["5=-inf", "7=2.5"]` as {5: -inf, 7: 2.5}."""
+    bias = {}
+    for item in given:
+        id, _, value = item.partition("=")
+        try:
+            bias[int(id)] = float(value)
+        except ValueError as error:
+            raise SettingError(
+                f"--logit-bias takes ID=VALUE, such as 5=-inf or 7=2.5; got {item!r}"
+            ) from error
+    return bias
 
 
 def read_prompt(prompt: str | None, file: Path | None) -> str:

@@ -8,7 +8,7 @@ engine.score("text").bits_per_byte
 """
 
 import time
-from collections.abc import Collection, Sequence
+from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Unpack
 
@@ -18,6 +18,7 @@ from lm_tokenizer import Tokenizer
 
 from lm_generate.decoder import Decoder
 from lm_generate.errors import ContextLengthError, PromptError, SettingError
+from lm_generate.explain import Explained, Seen, explain
 from lm_generate.generate import Batch, Row, Rules
 from lm_generate.heal import Healer
 from lm_generate.prefix import PrefixStore
@@ -121,6 +122,21 @@ class Engine:
                     text_of[row].push(token)
         return [text.finish()[1] for text in texts]
 
+    def explain(
+        self, prompt: Prompt, *, top: int = 5, row: int = 0, **options: Unpack[Options]
+    ) -> tuple[Generation, tuple[Explained, ...]]:
+        """As `generate`, with an account of every token: the `top` likeliest at its place, each with its probability
+        before and after all sampling settings, and the setting that took it out. One for each of `ids`, and one more
+        for an id that ended the text.
+        """
+        check_whole("top", top, low=0)
+        settings = make_settings(**options)
+        seen: list[Seen] = []
+        text = self.text(prompt, settings, row, watch=seen.append)
+        result = TextStream(pieces(Batch(self.decode), text)).finish()
+        texts = {id: data.decode("utf-8", "replace") for id, data in self.tokenizer.vocab.items()}
+        return result, tuple(explain(choice, settings.sampling, texts, top) for choice in seen)
+
     def score(self, text: Prompt, *, stride: int | None = None) -> Score:
         """How well the model predicts a text, a string or ids: log-probabilities, bits per byte, perplexity.
 
@@ -153,7 +169,9 @@ class Engine:
                 )
         return ids
 
-    def text(self, prompt: Prompt, settings: Settings, row: int) -> Text:
+    def text(
+        self, prompt: Prompt, settings: Settings, row: int, watch: Callable[[Seen], None] | None = None
+    ) -> Text:
         """A row for a `Batch` and what turns its tokens into text. Checks the prompt; computes nothing yet."""
         called = time.perf_counter()
         check_whole("row", row, low=0)
@@ -172,6 +190,7 @@ class Engine:
             roll=settings.past_context == "roll",
             logprobs=settings.logprobs,
             allowed=(lambda written: healer.allowed(written, rest)) if healer and rest else None,
+            watch=watch,
         )
         plan = Plan(
             skip=skip, stop_strings=settings.stop, ran_out="context" if cut else "length", called=called

@@ -21,8 +21,9 @@ from lm_core import KVCache
 from lm_generate.adjust import NO_IDS, Adjustment, adjust
 from lm_generate.decoder import Decoder, Work
 from lm_generate.errors import LmGenerateError, PromptError
+from lm_generate.explain import Seen
 from lm_generate.logprob import TokenLogprob, token_logprob
-from lm_generate.prefix import PrefixStore
+from lm_generate.prefix import PrefixStore, shares
 from lm_generate.rng import uniform
 from lm_generate.sampling import FloatArray, IdArray, Sampling, choose
 
@@ -59,6 +60,8 @@ class Rules:
     roll: bool = False
     logprobs: int | None = None
     allowed: Allowed | None = None
+    watch: Callable[[Seen], None] | None = None
+    """Is shown every choice."""
 
 
 class Row:
@@ -108,6 +111,8 @@ class Row:
         position = len(self.prompt) + len(self.written)
         number = uniform(rules.seed, rules.row, position) if rules.sampling.temperature > 0 else 0.0
         id = choose(choosable, rules.sampling, number)
+        if rules.watch:
+            rules.watch(Seen(logits, choosable, id))
         self.written.append(id)
         self.unread = [id]
         self.done = self.done or id in rules.stop_ids or len(self.written) == rules.max_tokens
@@ -159,7 +164,9 @@ class Batch:
         """Fills free slots, in order. A prompt that shares what a row is just reading waits for it, to copy it."""
         while self.waiting and len(self.rows) < self.slots:
             prompt = self.waiting[0].prompt
-            if any(len(row.written) == 0 and shares(prompt, row.prompt) for row in self.rows if row.unread):
+            if any(
+                len(row.written) == 0 and shares(prompt, row.prompt, CHUNK) for row in self.rows if row.unread
+            ):
                 return
             row = self.waiting.popleft()
             if not row.done:
@@ -185,11 +192,6 @@ class Batch:
                 row.prefill += time.perf_counter() - started
                 if row.logits is not None and row.cache is not None:
                     self.prefixes.add(row.reading, row.cache, row.logits)
-
-
-def shares(prompt: Sequence[int], other: Sequence[int]) -> bool:
-    """Whether one of the two can copy what the other has read: the same prompt, or the same first chunk."""
-    return prompt == other or (min(len(prompt), len(other)) > CHUNK and prompt[:CHUNK] == other[:CHUNK])
 
 
 def rolled_length(context: int) -> int:

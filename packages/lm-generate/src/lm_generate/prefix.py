@@ -78,3 +78,8 @@ class PrefixStore:
             if agreed > best[0]:
                 best = (agreed, prefix)
         return best
+
+
+def shares(ids: Sequence[int], other: Sequence[int], chunk: int) -> bool:
+    """Whether one of the two can copy what the other has read: the same prompt, or the same first chunk."""
+    return ids == other or (min(len(ids), len(other)) > chunk and ids[:chunk] == other[:chunk])

@@ -1,17 +1,24 @@
 """What the command line shows: the text as it comes, and one line of figures behind it."""
 
 import json as json_format
+import shutil
 import sys
+from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from lm_generate.bandwidth import bytes_per_token, memory_bandwidth
 from lm_generate.engine import Engine
+from lm_generate.explain import Explained
 from lm_generate.results import Generation, Score
 from lm_generate.stream import TextStream
 from lm_generate.verify import Verified
 
-Sample = tuple[int, int]
-"""(which, of how many), from 1."""
+NARROWEST_COLUMN = 24
+LONG_ENOUGH = 16
+"""Tokens from which a speed means something."""
+BEYOND_CACHES = 64 * 2**20
+"""Bytes of weights that no usual cache holds."""
 
 
 def show_model(engine: Engine, *, newest: bool) -> None:
@@ -22,11 +29,9 @@ def show_model(engine: Engine, *, newest: bool) -> None:
     print(f"model: {engine.folder} ({why}{what})", file=sys.stderr)
 
 
-def show_text(stream: TextStream, *, prompt: str, sample: Sample, echo: bool, quiet: bool) -> None:
-    """Prints a continuation piece by piece, its figures at the end."""
+def show_text(stream: TextStream, *, prompt: str, echo: bool) -> Generation:
+    """Prints a continuation piece by piece."""
     terminal = sys.stdout.isatty()
-    if sample[1] > 1:
-        print(f"--- {sample[0]} of {sample[1]} ---")
     if echo:
         _put(prompt, terminal)
     last = prompt if echo else ""
@@ -35,21 +40,89 @@ def show_text(stream: TextStream, *, prompt: str, sample: Sample, echo: bool, qu
         last = piece
     if not last.endswith("\n"):
         _put("\n", terminal)
-    if stream.result is not None and not quiet:
-        print(figures(stream.result), file=sys.stderr)
+    return stream.finish()
 
 
-def show_json(stream: TextStream, *, prompt: str, sample: Sample, echo: bool, quiet: bool) -> None:
-    """Prints one JSON object, on one line, when the text is complete."""
-    result = stream.finish()
+def show_rows(rows: Sequence[Generation], *, prompt: str, echo: bool) -> None:
+    """Prints finished samples: in columns where a terminal has room for them, one below the other elsewhere."""
+    texts = [(prompt if echo else "") + row.text for row in rows]
+    width = shutil.get_terminal_size().columns // len(rows)
+    if sys.stdout.isatty() and width >= NARROWEST_COLUMN:
+        from rich.console import Console
+        from rich.table import Table
+        from rich.text import Text
+
+        table = Table(*(f"row {row.row}" for row in rows), expand=True)
+        table.add_row(*(Text(visible(text)) for text in texts))
+        Console(file=sys.stdout).print(table)
+        return
+    for number, text in enumerate(texts, start=1):
+        print(f"--- {number} of {len(texts)} ---")
+        _put(text.removesuffix("\n") + "\n", sys.stdout.isatty())
+
+
+def show_json(result: Generation, *, prompt: str, echo: bool) -> None:
+    """Prints one JSON object on one line."""
     record: dict[str, Any] = {"prompt": prompt, **asdict(result)} if echo else asdict(result)
     print(json_format.dumps(record, ensure_ascii=False), flush=True)
-    if not quiet:
-        print(figures(result), file=sys.stderr)
 
 
-def figures(result: Generation) -> str:
-    """`[42 tokens, 266 tokens/s, first after 31 ms; end of text; seed 7]`"""
+def show_explained(
+    result: Generation, told: Sequence[Explained], *, prompt: str, echo: bool, json: bool
+) -> None:
+    """The text coloured by probability, then a line a token: its probability before and after sampling, its rivals."""
+    if json:
+        record = {"prompt": prompt, **asdict(result), "explained": [asdict(entry) for entry in told]}
+        print(json_format.dumps(record, ensure_ascii=False), flush=True)
+        return
+    from rich.console import Console
+    from rich.text import Text
+
+    console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
+    coloured = Text(visible(prompt) if echo else "", style="dim")
+    for entry in told:
+        coloured.append(visible(entry.chosen.text), style=colour(entry.chosen.before))
+    console.print(coloured)
+    console.print(
+        f"{'before':>7} {'after':>7} {'rank':>5} {'bits':>5}  token; the likeliest before, and what took them out"
+    )
+    for entry in told:
+        chosen = entry.chosen
+        line = Text(f"{chosen.before:7.1%} {chosen.after:7.1%} {entry.rank:5} {entry.entropy_bits:5.1f}  ")
+        line.append(quoted(chosen.text), style=colour(chosen.before))
+        for other in entry.alternatives:
+            out = f" {other.removed_by}" if other.removed_by else ""
+            line.append(f"  {quoted(other.text)} {other.before:.1%}{out}", style="dim")
+        console.print(line)
+
+
+def colour(probability: float) -> str:
+    """Red below 1 %, then yellow, plain, and green from 50 % on."""
+    return (
+        "red"
+        if probability < 0.01
+        else "yellow"
+        if probability < 0.1
+        else ""
+        if probability < 0.5
+        else "green"
+    )
+
+
+def quoted(text: str) -> str:
+    return json_format.dumps(text, ensure_ascii=False)
+
+
+def show_figures(results: Sequence[Generation], engine: Engine) -> None:
+    """A line of figures for one text on standard error; for several, one for all of them."""
+    if len(results) > 1:
+        print(total_figures(results), file=sys.stderr)
+        return
+    print(figures(results[0], share(results[0], engine)), file=sys.stderr)
+
+
+def figures(result: Generation, share: str = "") -> str:
+    """`[42 tokens, 266 tokens/s, 61% of the memory's speed, first after 31 ms; end of text; seed 7]`"""
     tokens, timings = len(result.ids), result.timings
     why = {
         "stop": f"stopped by {result.stopped_by!r}" if isinstance(result.stopped_by, str) else "end of text",
@@ -57,8 +130,32 @@ def figures(result: Generation) -> str:
         "context": "context full",
     }[result.finish_reason]
     seed = f"seed {result.seed}" + (f", row {result.row}" if result.row else "")
-    speed = timings.tokens_per_second(tokens)
-    return f"[{tokens} tokens, {speed:.0f} tokens/s, first after {timings.first_token * 1e3:.0f} ms; {why}; {seed}]"
+    speed = f"{timings.tokens_per_second(tokens):.0f} tokens/s{share}"
+    return f"[{tokens} tokens, {speed}, first after {timings.first_token * 1e3:.0f} ms; {why}; {seed}]"
+
+
+def total_figures(results: Sequence[Generation]) -> str:
+    """`[4 rows, 168 tokens, 610 tokens/s, first after 31 ms; seed 7]`"""
+    tokens = sum(len(result.ids) for result in results)
+    seconds = max(result.timings.total for result in results)
+    first = min(result.timings.first_token for result in results)
+    speed = tokens / seconds if seconds else 0.0
+    return (
+        f"[{len(results)} rows, {tokens} tokens, {speed:.0f} tokens/s, first after {first * 1e3:.0f} ms; "
+        f"seed {results[0].seed}]"
+    )
+
+
+def share(result: Generation, engine: Engine) -> str:
+    """`, 61% of the memory's speed`: what the weights read for each token are of what memory gives, measured now.
+
+    Empty for a short text, off the CPU, and for weights that may lie in a cache.
+    """
+    needed = bytes_per_token(engine.model)
+    if engine.device.type != "cpu" or len(result.ids) < LONG_ENOUGH or needed < BEYOND_CACHES:
+        return ""
+    used = needed * result.timings.tokens_per_second(len(result.ids)) / memory_bandwidth()
+    return f", {used:.0%} of the memory's speed"
 
 
 def show_score(score: Score, *, json: bool) -> None:

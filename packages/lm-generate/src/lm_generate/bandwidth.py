@@ -1,0 +1,30 @@
+"""What bounds decoding at batch 1: how fast this machine reads memory, and how much of it a token needs."""
+
+import time
+
+import torch
+from lm_core import Transformer
+
+_BYTES = 256 * 2**20
+"""Beyond every cache."""
+
+
+def bytes_per_token(model: Transformer) -> int:
+    """Bytes of weights that one token reads: all but the tables from which it takes a single row."""
+    tables = {"position_embedding.weight"} | (set() if model.head is None else {"embedding.weight"})
+    return sum(
+        parameter.numel() * parameter.element_size()
+        for name, parameter in model.named_parameters()
+        if name not in tables
+    )
+
+
+def memory_bandwidth(repeats: int = 3) -> float:
+    """Bytes a second that torch's threads read from main memory: the best of so many sums over 256 MiB."""
+    data = torch.ones(_BYTES // 4)
+    best = float("inf")
+    for _ in range(repeats):
+        started = time.perf_counter()
+        data.sum()
+        best = min(best, time.perf_counter() - started)
+    return _BYTES / best

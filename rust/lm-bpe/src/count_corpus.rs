@@ -3,12 +3,14 @@
 use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
-use std::sync::Mutex;
+use std::sync::{Mutex, PoisonError};
 
-use crate::counts::PretokenCounts;
+use crate::counts::{PretokenCounts, SHARDS};
 use crate::error::Error;
 use crate::pretokenize::Pattern;
+use crate::shard::Shard;
 use crate::special::{Part, SpecialTokens};
+use crate::tally::Tally;
 use crate::threads::{Progress, lock, share, threads};
 use crate::windows::{Windows, chunks};
 
@@ -23,17 +25,6 @@ pub struct CountOptions {
     pub special: SpecialTokens,
     /// 0 is one for each processor.
     pub threads: usize,
-}
-
-impl PretokenCounts {
-    /// Counts the pretokens of `text` between special tokens.
-    pub fn add_text_between(&mut self, pattern: Pattern, special: &SpecialTokens, text: &[u8]) {
-        for part in special.split(text) {
-            if let Part::Text(part) = part {
-                self.add_text(pattern, part);
-            }
-        }
-    }
 }
 
 /// Counts the pretokens of texts; no pretoken crosses the end of a text.
@@ -99,27 +90,30 @@ enum Work<'a> {
     Buffer,
 }
 
-/// Every thread asks `next` for text and counts it for itself; at the end the counts are added up.
+/// Every thread asks `next` for text and counts it; what is rare goes to shards that all share.
 fn count<'a>(
     options: &CountOptions,
     progress: &mut Progress<'_>,
     next: impl Fn(&mut Vec<u8>) -> Result<Option<Work<'a>>, Error> + Sync,
 ) -> Result<PretokenCounts, Error> {
-    let mut states = vec![(PretokenCounts::new(), Vec::new()); threads(options.threads)];
-    share(&mut states, progress, |(counts, buffer)| {
+    let shards: Vec<Mutex<Shard>> = (0..SHARDS).map(|_| Mutex::default()).collect();
+    let mut states: Vec<_> = (0..threads(options.threads)).map(|_| (Tally::new(), Vec::new())).collect();
+    share(&mut states, progress, |(tally, buffer)| {
         let text = match next(buffer)? {
             Some(Work::Slice(slice)) => slice,
             Some(Work::Buffer) => buffer,
-            None => return Ok(None),
+            None => {
+                tally.finish(&shards);
+                return Ok(None);
+            }
         };
-        counts.add_text_between(options.pattern, &options.special, text);
+        for part in options.special.split(text) {
+            if let Part::Text(part) = part {
+                tally.add_text(options.pattern, part, &shards);
+            }
+        }
         Ok(Some(text.len()))
     })?;
-    let all = states.into_iter().map(|(counts, _)| counts);
-    Ok(all
-        .reduce(|mut sum, counts| {
-            sum.merge(&counts);
-            sum
-        })
-        .unwrap_or_default())
+    let whole = |shard: Mutex<Shard>| shard.into_inner().unwrap_or_else(PoisonError::into_inner);
+    Ok(PretokenCounts::from_shards(shards.into_iter().map(whole).collect()))
 }

@@ -2,17 +2,10 @@
 
 use crate::hash::hash_bytes;
 use crate::pretokenize::Pattern;
+use crate::shard::Shard;
 
-/// A distinct pretoken; its bytes end where the next one's start.
-#[derive(Debug, Clone, Copy)]
-struct Entry {
-    start: usize,
-    count: u64,
-}
-
-/// A slot of the hash table: 24 bits of the hash, then 40 of the entry's index plus one; 0 is free.
-const INDEX_BITS: u32 = 40;
-const INDEX: u64 = (1 << INDEX_BITS) - 1;
+/// Parts that threads may fill at once; a pretoken's hash says in which one it is counted.
+pub(crate) const SHARDS: usize = 16;
 
 /// Distinct pretokens and their 64-bit counts. Memory: the bytes of the distinct pretokens, and 24 to 40 bytes for each.
 ///
@@ -23,17 +16,31 @@ const INDEX: u64 = (1 << INDEX_BITS) - 1;
 /// assert_eq!(counts.get(b" be"), 2);
 /// assert_eq!(counts.total(), 6);
 /// ```
-#[derive(Debug, Clone, Default)]
+#[derive(Debug, Clone)]
 pub struct PretokenCounts {
-    arena: Vec<u8>,
-    entries: Vec<Entry>,
-    /// Linear probing, at most half full; empty or a power of two.
-    slots: Vec<u64>,
+    shards: Vec<Shard>,
+}
+
+impl Default for PretokenCounts {
+    fn default() -> Self {
+        Self::new()
+    }
+}
+
+/// The shard of a hash: by bits that no shard's own table uses.
+#[inline(always)]
+pub(crate) fn shard_of(hash: u64) -> usize {
+    (hash >> 36) as usize % SHARDS
 }
 
 impl PretokenCounts {
     pub fn new() -> Self {
-        Self::default()
+        Self { shards: vec![Shard::default(); SHARDS] }
+    }
+
+    pub(crate) fn from_shards(shards: Vec<Shard>) -> Self {
+        debug_assert_eq!(shards.len(), SHARDS);
+        Self { shards }
     }
 
     /// Counts the pretokens of `text`. O(text.len()).
@@ -45,18 +52,8 @@ impl PretokenCounts {
 
     /// Counts `pretoken` `count` times more. A count that would pass `u64::MAX` stays there.
     pub fn add(&mut self, pretoken: &[u8], count: u64) {
-        if 2 * self.entries.len() >= self.slots.len() {
-            self.grow();
-        }
         let hash = hash_bytes(pretoken);
-        match self.find(pretoken, hash) {
-            Ok(index) => self.entries[index].count = self.entries[index].count.saturating_add(count),
-            Err(slot) => {
-                self.entries.push(Entry { start: self.arena.len(), count });
-                self.arena.extend_from_slice(pretoken);
-                self.slots[slot] = hash & !INDEX | self.entries.len() as u64;
-            }
-        }
+        self.shards[shard_of(hash)].add(pretoken, hash, count);
     }
 
     /// Adds all counts of `other`. O(distinct pretokens of `other`).
@@ -68,29 +65,27 @@ impl PretokenCounts {
 
     /// How often `pretoken` was counted.
     pub fn get(&self, pretoken: &[u8]) -> u64 {
-        if self.slots.is_empty() {
-            return 0;
-        }
-        self.find(pretoken, hash_bytes(pretoken)).map_or(0, |index| self.entries[index].count)
+        let hash = hash_bytes(pretoken);
+        self.shards[shard_of(hash)].get(pretoken, hash)
     }
 
     /// Distinct pretokens.
     pub fn len(&self) -> usize {
-        self.entries.len()
+        self.shards.iter().map(Shard::len).sum()
     }
 
     pub fn is_empty(&self) -> bool {
-        self.entries.is_empty()
+        self.len() == 0
     }
 
     /// The sum of all counts.
     pub fn total(&self) -> u64 {
-        self.entries.iter().fold(0, |sum, entry| sum.saturating_add(entry.count))
+        self.iter().fold(0, |sum, (_, count)| sum.saturating_add(count))
     }
 
     /// The bytes of the distinct pretokens.
     pub fn distinct_bytes(&self) -> usize {
-        self.arena.len()
+        self.shards.iter().map(Shard::bytes).sum()
     }
 
     /// The bytes of the counted text: each pretoken's length times its count.
@@ -99,9 +94,9 @@ impl PretokenCounts {
         self.iter().map(bytes).fold(0, u64::saturating_add)
     }
 
-    /// Pretokens and counts in the order in which they were first met (which depends on how threads took turns).
+    /// Pretokens and counts in no particular order (it depends on how threads took turns).
     pub fn iter(&self) -> impl Iterator<Item = (&[u8], u64)> {
-        (0..self.entries.len()).map(|index| (self.pretoken(index), self.entries[index].count))
+        self.shards.iter().flat_map(Shard::iter)
     }
 
     /// Pretokens and counts, ascending by bytes: equal counts give equal lists. O(n log n).
@@ -109,42 +104,6 @@ impl PretokenCounts {
         let mut all: Vec<_> = self.iter().collect();
         all.sort_unstable();
         all
-    }
-
-    fn pretoken(&self, index: usize) -> &[u8] {
-        let end = self.entries.get(index + 1).map_or(self.arena.len(), |next| next.start);
-        &self.arena[self.entries[index].start..end]
-    }
-
-    /// The index of `pretoken`, or the free slot where it belongs.
-    fn find(&self, pretoken: &[u8], hash: u64) -> Result<usize, usize> {
-        let mask = self.slots.len() - 1;
-        let mut slot = hash as usize & mask;
-        loop {
-            let found = self.slots[slot];
-            if found == 0 {
-                return Err(slot);
-            }
-            let index = (found & INDEX) as usize - 1;
-            if (found ^ hash) >> INDEX_BITS == 0 && self.pretoken(index) == pretoken {
-                return Ok(index);
-            }
-            slot = (slot + 1) & mask;
-        }
-    }
-
-    fn grow(&mut self) {
-        let size = (4 * self.entries.len()).max(1 << 10).next_power_of_two();
-        self.slots.clear();
-        self.slots.resize(size, 0);
-        for index in 0..self.entries.len() {
-            let hash = hash_bytes(self.pretoken(index));
-            let mut slot = hash as usize & (size - 1);
-            while self.slots[slot] != 0 {
-                slot = (slot + 1) & (size - 1);
-            }
-            self.slots[slot] = hash & !INDEX | (index as u64 + 1);
-        }
     }
 }
 

@@ -14,9 +14,8 @@ pub(crate) struct Change {
     pub(crate) won: Pair,
     /// The occurrences, weighted by the counts of their words.
     pub(crate) count: i64,
-    /// The words that hold the won pair, and the last of them.
+    /// How many places the won pair has.
     places: u32,
-    last_word: u32,
 }
 
 /// The changes of the merge at hand. Arrays are kept between merges and cleared by what was touched.
@@ -30,8 +29,10 @@ pub(crate) struct Neighbours {
     /// The change of `(merged, merged)`.
     twins: u32,
     changes: Vec<Change>,
-    /// (change, word), each at most once.
+    /// (change, place of the won pair), by ascending places for each change.
     events: Vec<(u32, u32)>,
+    /// Where the next place of each change goes.
+    nexts: Vec<usize>,
 }
 
 impl Neighbours {
@@ -50,67 +51,63 @@ impl Neighbours {
     }
 
     /// An occurrence with `left` before it.
-    pub(crate) fn left(&mut self, left: u32, count: i64, word: u32) {
+    pub(crate) fn left(&mut self, left: u32, count: i64, place: u32) {
         let mut change = self.lefts[left as usize];
         if change == NONE {
             change = self.add((left, self.pair.0), (left, self.merged));
             self.lefts[left as usize] = change;
         }
-        self.count(change, count, word);
+        self.count(change, count, place);
     }
 
     /// An occurrence with `right` behind it.
-    pub(crate) fn right(&mut self, right: u32, count: i64, word: u32) {
+    pub(crate) fn right(&mut self, right: u32, count: i64, place: u32) {
         let mut change = self.rights[right as usize];
         if change == NONE {
             change = self.add((self.pair.1, right), (self.merged, right));
             self.rights[right as usize] = change;
         }
-        self.count(change, count, word);
+        self.count(change, count, place);
     }
 
     /// An occurrence with another directly behind it.
-    pub(crate) fn twins(&mut self, count: i64, word: u32) {
+    pub(crate) fn twins(&mut self, count: i64, place: u32) {
         if self.twins == NONE {
             self.twins = self.add((self.pair.1, self.pair.0), (self.merged, self.merged));
         }
-        self.count(self.twins, count, word);
+        self.count(self.twins, count, place);
     }
 
     fn add(&mut self, lost: Pair, won: Pair) -> u32 {
-        self.changes.push(Change { lost, won, count: 0, places: 0, last_word: NONE });
+        self.changes.push(Change { lost, won, count: 0, places: 0 });
         self.changes.len() as u32 - 1
     }
 
-    fn count(&mut self, index: u32, count: i64, word: u32) {
+    fn count(&mut self, index: u32, count: i64, place: u32) {
         let change = &mut self.changes[index as usize];
         change.count = change.count.saturating_add(count);
-        if change.last_word != word {
-            change.last_word = word;
-            change.places += 1;
-            self.events.push((index, word));
-        }
+        change.places += 1;
+        self.events.push((index, place));
     }
 
     pub(crate) fn changes(&self) -> &[Change] {
         &self.changes
     }
 
-    /// The words of every won pair: `(pair, its words)`, laid out one after another at the end of `places`.
+    /// The places of every won pair, laid out one list after another at the end of `places`.
     /// Calls `list(pair, start, length)` for each. O(events).
     pub(crate) fn list_places(&mut self, places: &mut Vec<u32>, mut list: impl FnMut(Pair, usize, u32)) {
-        let first = places.len();
-        places.resize(first + self.events.len(), 0);
-        let mut start = first;
-        for change in &mut self.changes {
+        let mut start = places.len();
+        places.resize(start + self.events.len(), 0);
+        self.nexts.clear();
+        for change in &self.changes {
             list(change.won, start, change.places);
-            // From here on `last_word` is where the next word goes, counted from `first`.
-            change.last_word = (start - first) as u32;
+            self.nexts.push(start);
             start += change.places as usize;
         }
-        for &(change, word) in &self.events {
-            let next = &mut self.changes[change as usize].last_word;
-            places[first + *next as usize] = word;
+        for &(change, place) in &self.events {
+            let next = &mut self.nexts[change as usize];
+            places[*next] = place;
             *next += 1;
         }
     }

@@ -1,10 +1,10 @@
-//! For every pair of neighbouring ids: how often it occurs, and in which words.
+//! For every pair of neighbouring ids: how often it occurs, and at which places.
 
 use crate::hash::hash_word;
 use crate::neighbours::Neighbours;
 use crate::words::{Pair, Words};
 
-/// A list of words, as a slice of `Pairs::places`.
+/// A list of places, as a slice of `Pairs::places`.
 pub(crate) type List = u32;
 const NO_LIST: List = u32::MAX;
 const BYTES: usize = 256;
@@ -25,7 +25,7 @@ struct Span {
 }
 
 /// Counts and places of all pairs. A pair is made by one merge, that of the later of its two tokens, and gets its list
-/// of words then. A listed word may lose the pair again, but every word that holds it is listed.
+/// of places then. A listed place may lose the pair again, but every place that holds it is listed.
 pub(crate) struct Pairs {
     slots: Vec<Slot>,
     used: usize,
@@ -41,19 +41,13 @@ fn key(pair: Pair) -> u64 {
 impl Pairs {
     /// Counts all pairs of bytes: a dense table of 65,536, then one list for each that occurs.
     pub(crate) fn new(words: &Words, mut found: impl FnMut(Pair, i64, List)) -> Self {
-        let dense = |ids: &[u32]| ids[0] as usize * BYTES + ids[1] as usize;
+        let dense = |pair: Pair| pair.0 as usize * BYTES + pair.1 as usize;
         let mut counts = vec![0i64; BYTES * BYTES];
         let mut lengths = vec![0u32; BYTES * BYTES];
-        let mut last_word = vec![u32::MAX; BYTES * BYTES];
-        for (index, (ids, count)) in words.iter().enumerate() {
-            for pair in ids.windows(2).map(dense) {
-                counts[pair] = counts[pair].saturating_add(count);
-                if last_word[pair] != index as u32 {
-                    last_word[pair] = index as u32;
-                    lengths[pair] += 1;
-                }
-            }
-        }
+        words.each_pair(|_, pair, count| {
+            counts[dense(pair)] = counts[dense(pair)].saturating_add(count);
+            lengths[dense(pair)] += 1;
+        });
         let all = lengths.iter().map(|&length| length as usize).sum();
         let slots = vec![Slot { pair: FREE, count: 0, list: NO_LIST }; 1 << 12];
         let mut pairs = Self { slots, used: 0, places: vec![0; all], lists: Vec::new(), dropped: 0 };
@@ -69,16 +63,11 @@ impl Pairs {
                 start += lengths[pair] as usize;
             }
         }
-        last_word.fill(u32::MAX);
-        for (index, (ids, _)) in words.iter().enumerate() {
-            for pair in ids.windows(2).map(dense) {
-                if last_word[pair] != index as u32 {
-                    last_word[pair] = index as u32;
-                    pairs.places[next[pair]] = index as u32;
-                    next[pair] += 1;
-                }
-            }
-        }
+        words.each_pair(|place, pair, _| {
+            let next = &mut next[dense(pair)];
+            pairs.places[*next] = place;
+            *next += 1;
+        });
         pairs
     }
 
@@ -110,10 +99,10 @@ impl Pairs {
         self.places = places;
     }
 
-    /// Moves the words of one list to `words`.
-    pub(crate) fn take_list(&mut self, list: List, words: &mut Vec<u32>) {
+    /// Moves the places of one list to `places`.
+    pub(crate) fn take_list(&mut self, list: List, places: &mut Vec<u32>) {
         let span = self.lists[list as usize];
-        words.extend_from_slice(&self.places[span.start..span.start + span.length as usize]);
+        places.extend_from_slice(&self.places[span.start..span.start + span.length as usize]);
         self.drop_list(list);
         if self.dropped > self.places.len() / 2 {
             self.compact();

@@ -4,7 +4,7 @@
 //! often it occurs. Take the pair with the highest count (ties by a stated rule), give it the next id, replace it
 //! everywhere, and repeat until the vocabulary is full. Sennrich et al. 2016, <https://arxiv.org/abs/1508.07909>.
 //!
-//! Nothing is counted twice: `pairs` knows in which words each pair occurs, so a merge visits only those, and only
+//! Nothing is counted twice: `pairs` knows at which places each pair occurs, so a merge visits only those, and only
 //! the pairs beside it change. `queue` holds pairs by a count that may be out of date; counts only fall, so a pair
 //! that comes out on top with its true count is the most frequent one. Otherwise it goes back with that count.
 
@@ -65,7 +65,7 @@ pub struct TrainProgress {
 ///
 /// Errors: a vocabulary size that does not hold bytes and special tokens or passes [`MAX_ID`]; more than `u32::MAX`
 /// bytes of distinct pretokens; [`Error::Interrupted`] where `progress` breaks.
-/// O(merges log pairs + the words each merge visits).
+/// O(merges log pairs + the places each merge visits).
 pub fn train(
     counts: &PretokenCounts,
     options: &TrainOptions,
@@ -82,7 +82,7 @@ pub fn train(
     let mut pairs = Pairs::new(&words, |pair, count, list| {
         queue.push(Candidate { count, pair, list }, |a, b| tokens.better(a, b));
     });
-    let mut places = Vec::new(); // words that may hold the pair at hand
+    let mut places = Vec::new(); // those of the pair at hand
 
     while tokens.len() < wanted {
         let Some(best) = queue.pop(|a, b| tokens.better(a, b)) else { break };
@@ -100,9 +100,7 @@ pub fn train(
         places.clear();
         pairs.take_list(best.list, &mut places);
         neighbours.start(pair, merged);
-        for &word in &places {
-            words.merge(word, pair, merged, &mut neighbours);
-        }
+        words.merge(&places, pair, merged, &mut neighbours);
         pairs.forget(pair);
         pairs.apply(&mut neighbours, |pair, count, list| {
             queue.push(Candidate { count, pair, list }, |a, b| tokens.better(a, b));

@@ -166,9 +166,9 @@ def _parse(payload: dict[str, Any]) -> DatasetInfo:
     )
 
 
-def _shard(item: dict[str, Any], dtype: np.dtype[np.integer], vocab_size: int) -> Shard:
-    name = item["name"]
-    shard = Shard(
+def shard_of(item: dict[str, Any]) -> Shard:
+    """The shard that `asdict` made `item` of. Raises KeyError, TypeError or ValueError for anything else."""
+    return Shard(
         file=_entry(item["file"]),
         index=_entry(item["index"]),
         tokens=_whole(item, "tokens"),
@@ -176,6 +176,10 @@ def _shard(item: dict[str, Any], dtype: np.dtype[np.integer], vocab_size: int) -
         text_bytes=_whole(item, "text_bytes"),
         largest_id=_whole(item, "largest_id"),
     )
+
+
+def _shard(item: dict[str, Any], dtype: np.dtype[np.integer], vocab_size: int) -> Shard:
+    name, shard = item["name"], shard_of(item)
     if shard.file.bytes != shard.tokens * dtype.itemsize or shard.index.bytes != shard.documents * 8:
         raise ValueError(
             f"the bytes of {name} do not follow from its {shard.tokens:,} tokens and {shard.documents:,} documents"

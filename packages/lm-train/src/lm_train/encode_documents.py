@@ -3,7 +3,6 @@
 from __future__ import annotations
 
 from collections.abc import Iterator
-from pathlib import Path
 
 import numpy as np
 import numpy.typing as npt
@@ -11,6 +10,7 @@ from lm_tokenizer import Tokenizer
 
 from lm_train.dataset_writer import SplitWriter
 from lm_train.held_out import SplitPiece
+from lm_train.partial import Partial
 from lm_train.text_scan import Progress
 
 Places = npt.NDArray[np.int64]
@@ -19,7 +19,7 @@ ENCODED_AT_ONCE = 1 << 22  # characters
 
 
 def encode_documents(
-    folder: Path,
+    partial: Partial,
     tokenizer: Tokenizer,
     end_id: int | None,
     documents: Iterator[SplitPiece],
@@ -27,14 +27,18 @@ def encode_documents(
     shard_tokens: int,
     progress: Progress | None,
 ) -> dict[str, SplitWriter]:
-    """Writes both splits into `folder`; `.shards` of what comes back are their files. `progress("encode", done, total)` in bytes of text."""
+    """Writes both splits into `partial`, from its last mark on; `.shards` of what comes back are their files.
+
+    `progress("encode", done, total)` in bytes of text.
+    """
     writers = {
-        split: SplitWriter(folder, split, tokenizer.vocab_size, shard_tokens=shard_tokens)
-        for split in ("train", "valid")
+        split: partial.writer(split, tokenizer.vocab_size, shard_tokens) for split in ("train", "valid")
     }
-    done = 0
+    done, skipped = partial.text_bytes, partial.groups
     try:
-        for group in _groups(documents):
+        for number, group in enumerate(_groups(documents), start=1):
+            if number <= skipped:
+                continue
             texts = [text for _, text, _ in group]
             ids, offsets = tokenizer.encode_batch_array(texts, disallowed_special=())
             sizes = np.array([len(text.encode()) for text in texts], dtype=np.int64)
@@ -46,6 +50,7 @@ def encode_documents(
                 spelled = np.cumsum(sizes[chosen])
                 writer.append(of_split, ends, spelled[last[chosen]], int(sizes[chosen].sum()))
             done += int(sizes.sum())
+            partial.mark_if_due(number, done, writers)
             if progress:
                 progress("encode", done, total)
         for writer in writers.values():

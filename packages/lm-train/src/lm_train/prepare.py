@@ -6,8 +6,8 @@
   4. the text is read again, encoded by all cores a few megabytes at a time, and written (dataset_writer.py)
   5. `dataset.json` seals the folder, which until then is a temporary one beside its place; then it is renamed
 
-Memory does not grow with the text (a trained tokenizer's word counts apart). Stopped at any moment, nothing is there under the folder's name, and the next
-call gives the same bytes as one that was never stopped. A lock keeps a second writer out.
+Memory does not grow with the text (a trained tokenizer's word counts apart). Stopped or killed at any moment, nothing is there under the folder's
+name, and the next call goes on from the last half minute (partial.py), to the same bytes as one that was never stopped. A lock keeps a second writer out.
 """
 
 from __future__ import annotations
@@ -17,17 +17,18 @@ from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 
-from lm_core.atomic_folder import new_folder, temporary_sibling
+from lm_core.atomic_folder import naming_a_full_disk, new_folder, require_space, temporary_sibling
 from lm_core.manifest import digest_file
 from lm_tokenizer import Tokenizer
 
 from lm_train.dataset import TokenDataset
 from lm_train.dataset_format import DatasetInfo, dtype_for, write_info
 from lm_train.dataset_writer import SplitWriter
-from lm_train.encode_documents import encode_documents
+from lm_train.encode_documents import ENCODED_AT_ONCE, encode_documents
 from lm_train.errors import ConfigError, SourceError, TooFewTokensError
 from lm_train.held_out import SplitPiece, choose_rule, split_pieces
 from lm_train.lock import locked
+from lm_train.partial import Partial
 from lm_train.prepared_before import prepared_before, remove_leftovers, without_name
 from lm_train.sources import Source, open_sources
 from lm_train.text_files import SEPARATOR
@@ -119,15 +120,33 @@ def prepare(
             return chain(train, (("valid", text, last) for text, last in held_out))
 
         total = scan.text_bytes + valid_scan.text_bytes
-        with new_folder(folder, replace=replace, expected_bytes=total // 2) as temporary:
-            tok = given or new_tokenizer(
-                tokenizer, documents, scan, valid_scan, vocab_size, pattern, end_of_text, progress
-            )
-            end_id = end_of_text_id(tok, end_of_text)
-            splits = encode_documents(temporary, tok, end_id, documents(), total, shard_tokens, progress)
+        job = {
+            "sources": [without_name(source) for source in scan.sources],
+            "settings": settings,
+            "characters_at_once": ENCODED_AT_ONCE,
+        }
+        partial = Partial(folder, job)
+        try:
+            with naming_a_full_disk(folder.absolute(), total // 2):
+                require_space(folder.absolute().parent, (total - partial.text_bytes) // 2)
+                tok = partial.tokenizer() or given
+                if tok is None:
+                    tok = new_tokenizer(
+                        tokenizer, documents, scan, valid_scan, vocab_size, pattern, end_of_text, progress
+                    )
+                tok.save(partial.path)
+                end_id = end_of_text_id(tok, end_of_text)
+                splits = encode_documents(partial, tok, end_id, documents(), total, shard_tokens, progress)
             _refuse_changed(splits, total)
             _refuse_empty(splits, rule.rule != "none" or bool(valid_texts), total)
-            tok.save(temporary)
+        except Exception:
+            partial.remove()
+            raise
+        except BaseException:  # Ctrl-C and its kind
+            partial.leave()
+            raise
+        with new_folder(folder, replace=replace) as temporary:
+            partial.move_into(temporary)
             tokenizer_files = {
                 path.name: digest_file(path) for path in sorted(temporary.glob("tokenizer*.json"))
             }

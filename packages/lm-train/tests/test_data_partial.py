@@ -1,0 +1,168 @@
+"""A dataset whose writing was stopped or killed: the next call goes on from the last mark, to the same bytes."""
+
+import itertools
+import subprocess
+import sys
+
+import pytest
+from lm_tokenizer import Tokenizer
+from lm_train import TokenDataset, encode_documents, partial, prepare
+from lm_train.partial import Partial, partial_path
+from tiny_runs import tiny_text
+
+SETTINGS = {"vocab_size": 300, "shard_tokens": 1000}
+
+
+@pytest.fixture
+def corpus(tmp_path):
+    (tmp_path / "corpus.txt").write_text(tiny_text(characters=13_000))
+    return tmp_path / "corpus.txt"
+
+
+@pytest.fixture(autouse=True)
+def small_groups(monkeypatch):
+    """Groups of 1,000 characters, a mark after each."""
+    monkeypatch.setattr(encode_documents, "ENCODED_AT_ONCE", 1_000)
+    monkeypatch.setattr(partial, "MARK_SECONDS", 0.0)
+
+
+def contents(folder):
+    return {path.name: path.read_bytes() for path in sorted(folder.iterdir())}
+
+
+def stop_at(call):
+    """A progress function that stops the program when it is told of encoded text for the `call`-th time."""
+    calls = itertools.count(1)
+
+    def progress(phase, done, total):
+        if phase == "encode" and next(calls) == call:
+            raise KeyboardInterrupt
+
+    return progress
+
+
+def test_stopped_after_any_group_it_goes_on_to_the_same_bytes(corpus, tmp_path):
+    whole = contents(prepare(corpus, tmp_path / "whole", **SETTINGS).folder)
+    groups = 0
+    for call in range(1, 100):
+        folder = tmp_path / f"stopped-{call}"
+        try:
+            prepare(corpus, folder, progress=stop_at(call), **SETTINGS)
+            break
+        except KeyboardInterrupt:
+            groups += 1
+        assert not folder.exists()
+        assert partial_path(folder).is_dir()
+        assert contents(prepare(corpus, folder, **SETTINGS).folder) == whole
+        assert not partial_path(folder).exists()
+    assert groups > 8
+    assert len([name for name in whole if name.endswith(".bin")]) > 2
+
+
+def test_stopped_again_and_again_it_encodes_no_group_twice(corpus, tmp_path, monkeypatch):
+    encoded, encode = [], Tokenizer.encode_batch_array
+
+    def spy(self, texts, **options):
+        encoded.extend(texts)
+        return encode(self, texts, **options)
+
+    monkeypatch.setattr(Tokenizer, "encode_batch_array", spy)
+    whole = contents(prepare(corpus, tmp_path / "whole", **SETTINGS).folder)
+    wanted, encoded[:] = list(encoded), []
+    stops, stopped = 0, True
+    while stopped:
+        try:
+            prepare(corpus, tmp_path / "parts", progress=stop_at(2), **SETTINGS)
+            stopped = False
+        except KeyboardInterrupt:
+            stops += 1
+    assert stops > 4
+    assert contents(tmp_path / "parts") == whole
+    assert encoded == wanted
+
+
+def test_what_was_written_after_the_mark_is_cut_off(corpus, tmp_path):
+    whole = contents(prepare(corpus, tmp_path / "whole", **SETTINGS).folder)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(corpus, tmp_path / "data", progress=stop_at(6), **SETTINGS)
+    for path in partial_path(tmp_path / "data").glob("*.bin"):
+        if path.stat().st_size < 2 * SETTINGS["shard_tokens"]:  # the one that is not closed
+            path.write_bytes(path.read_bytes() + b"torn")
+    assert contents(prepare(corpus, tmp_path / "data", **SETTINGS).folder) == whole
+
+
+def damaged(folder):
+    content = bytearray((folder / "progress.json").read_bytes())
+    content[len(content) // 2] ^= 1
+    (folder / "progress.json").write_bytes(content)
+
+
+def shortened(folder):
+    path = sorted(folder.glob("train-*.bin"))[0]
+    path.write_bytes(path.read_bytes()[:-2])
+
+
+def without_a_tokenizer(folder):
+    (folder / "tokenizer.json").unlink()
+
+
+@pytest.mark.parametrize("hurt", [damaged, shortened, without_a_tokenizer])
+def test_leftovers_that_cannot_be_trusted_are_thrown_away(corpus, tmp_path, hurt):
+    whole = contents(prepare(corpus, tmp_path / "whole", **SETTINGS).folder)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(corpus, tmp_path / "data", progress=stop_at(9), **SETTINGS)
+    hurt(partial_path(tmp_path / "data"))
+    assert contents(prepare(corpus, tmp_path / "data", **SETTINGS).folder) == whole
+
+
+def test_another_jobs_leftovers_are_thrown_away(corpus, tmp_path):
+    with pytest.raises(KeyboardInterrupt):
+        prepare(corpus, tmp_path / "data", progress=stop_at(9), **SETTINGS)
+    other = {**SETTINGS, "vocab_size": 290}
+    whole = contents(prepare(corpus, tmp_path / "whole", **other).folder)
+    assert contents(prepare(corpus, tmp_path / "data", **other).folder) == whole
+
+
+def test_without_a_mark_nothing_is_left(tmp_path):
+    job = {"sources": []}
+    Partial(tmp_path / "data", job).leave()
+    assert list(tmp_path.iterdir()) == []
+
+
+KILLED = """
+import os, signal, sys, time
+from lm_train import encode_documents, partial, prepare
+from pathlib import Path
+encode_documents.ENCODED_AT_ONCE, partial.MARK_SECONDS = 1_000, 0.0
+corpus, folder = sys.argv[1], sys.argv[2]
+for number in range(12):
+    child = os.fork()
+    if child == 0:
+        prepare(corpus, folder, vocab_size=300, shard_tokens=1000)
+        os._exit(0)
+    mark = partial.partial_path(Path(folder)) / "progress.json"
+    before = mark.read_bytes() if mark.exists() else b""
+    while os.waitpid(child, os.WNOHANG)[0] == 0:
+        try:
+            moved = mark.read_bytes() != before
+        except FileNotFoundError:
+            moved = False
+        if moved:  # somewhere in or after the group behind the mark
+            time.sleep(0.001 * number)
+            os.kill(child, signal.SIGKILL)
+            os.waitpid(child, 0)
+            print("killed", flush=True)
+            break
+    else:
+        break
+"""
+
+
+def test_killed_in_the_middle_of_writing_it_goes_on_to_the_same_bytes(corpus, tmp_path):
+    whole = contents(prepare(corpus, tmp_path / "whole", **SETTINGS).folder)
+    command = [sys.executable, "-W", "ignore", "-c", KILLED, str(corpus), str(tmp_path / "data")]
+    result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
+    assert result.stdout.split().count("killed") >= 3, result
+    assert contents(prepare(corpus, tmp_path / "data", **SETTINGS).folder) == whole
+    TokenDataset(tmp_path / "data", verify=True)
+    assert not partial_path(tmp_path / "data").exists()

@@ -228,7 +228,8 @@ def test_explain_shows_the_text_and_a_line_for_each_token(model, capsys):
     ]
     assert run([*options, "--explain", "--logprobs", "4", "-q"]) == 0
     out = capsys.readouterr().out
-    result, told = tiny_engine().explain("def", top=4, max_tokens=6, seed=1, top_k=3)
+    explanation = tiny_engine().explain("def", top=4, max_tokens=6, seed=1, top_k=3)
+    result, told = explanation.result, explanation.tokens
     assert out.count("top_k") >= len(result.ids)
     for entry in told:
         assert f"{entry.chosen.before:7.1%} {entry.chosen.after:7.1%} {entry.rank:5}" in out

@@ -52,7 +52,9 @@ def test_a_step_alone(sampling, removed):
 
 def test_an_account_has_the_text_of_generate_and_one_entry_for_each_token():
     options = {"max_tokens": 12, "seed": 3, "top_p": 0.9, "top_k": 30, "stop_ids": (), "logprobs": 3}
-    result, told = ENGINE.explain("def", top=3, **options)
+    got = ENGINE.explain("def", top=3, **options)
+    result, told = got.result, got.tokens
+    assert got.read == "def"
     assert result.ids == ENGINE.generate("def", **options).ids
     assert tuple(entry.chosen.id for entry in told) == result.ids
     for entry, logprob in zip(told, result.logprobs, strict=True):
@@ -60,3 +62,11 @@ def test_an_account_has_the_text_of_generate_and_one_entry_for_each_token():
         assert [other.id for other in entry.alternatives] == [id for id, _ in logprob.top]
         assert entry.chosen.after > 0
         assert entry.chosen.removed_by is None
+
+
+def test_with_healing_the_prompt_that_was_read_and_the_tokens_are_the_whole_text_once():
+    for prompt in ("class Fin", "    return no", "def find(names, wanted):\n    for "):
+        got = ENGINE.explain(prompt, heal=True, max_tokens=8, seed=1, stop_ids=())
+        assert prompt.startswith(got.read)
+        whole = got.read.encode() + b"".join(ENGINE.tokenizer.vocab[e.chosen.id] for e in got.tokens)
+        assert whole.decode("utf-8", "replace").startswith((prompt + got.result.text).rstrip("\ufffd"))

@@ -9,7 +9,7 @@ from typing import TYPE_CHECKING, Any
 if TYPE_CHECKING:
     from lm_generate.engine import Engine
     from lm_generate.errors import LmGenerateError
-    from lm_generate.explain import Alternative, Explained
+    from lm_generate.explain import Alternative, Explained, Explanation
     from lm_generate.loader import load
     from lm_generate.logprob import TokenLogprob
     from lm_generate.results import Generation, Score, Timings
@@ -21,6 +21,7 @@ __all__ = [
     "Alternative",
     "Engine",
     "Explained",
+    "Explanation",
     "Generation",
     "LmGenerateError",
     "Sampling",
@@ -38,6 +39,7 @@ _HOME = {
     "Alternative": "explain",
     "Engine": "engine",
     "Explained": "explain",
+    "Explanation": "explain",
     "Generation": "results",
     "LmGenerateError": "errors",
     "Sampling": "sampling",

@@ -176,9 +176,9 @@ def write(
         top = 5 if logprobs is None else logprobs
         results = []
         for row in range(n):
-            result, told = engine.explain(text, top=top, row=row, **options)
-            show.show_explained(result, told, prompt=text, echo=echo, json=json)
-            results.append(result)
+            told = engine.explain(text, top=top, row=row, **options)
+            show.show_explained(told, prompt=text, echo=echo, json=json)
+            results.append(told.result)
     elif n == 1 and not json:
         results = [show.show_text(engine.stream(text, **options), prompt=text, echo=echo)]
     else:

@@ -111,8 +111,9 @@ class Dialogue:
             assert self.last is not None
             options["seed"] = self.last.seed
         if explained:
-            self.last, told = self.engine.explain(prompt, row=row, **options)
-            show_explained(self.last, told, prompt=prompt, echo=True, json=False)
+            told = self.engine.explain(prompt, row=row, **options)
+            show_explained(told, prompt=prompt, echo=True, json=False)
+            self.last = told.result
         else:
             self.last = show_text(self.engine.stream(prompt, row=row, **options), prompt=prompt, echo=True)
         self.prompt = prompt

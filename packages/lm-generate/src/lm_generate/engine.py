@@ -18,7 +18,7 @@ from lm_tokenizer import Tokenizer
 
 from lm_generate.decoder import Decoder
 from lm_generate.errors import ContextLengthError, PromptError, SettingError
-from lm_generate.explain import Explained, Seen, explain
+from lm_generate.explain import Explanation, Seen, explain
 from lm_generate.generate import Batch, Row, Rules
 from lm_generate.heal import Healer
 from lm_generate.prefix import PrefixStore
@@ -124,10 +124,9 @@ class Engine:
 
     def explain(
         self, prompt: Prompt, *, top: int = 5, row: int = 0, **options: Unpack[Options]
-    ) -> tuple[Generation, tuple[Explained, ...]]:
+    ) -> Explanation:
         """As `generate`, with an account of every token: the `top` likeliest at its place, each with its probability
-        before and after all sampling settings, and the setting that took it out. One for each of `ids`, and one more
-        for an id that ended the text.
+        before and after all sampling settings, and the setting that took it out.
         """
         check_whole("top", top, low=0)
         settings = make_settings(**options)
@@ -135,7 +134,12 @@ class Engine:
         text = self.text(prompt, settings, row, watch=seen.append)
         result = TextStream(pieces(Batch(self.decode), text)).finish()
         texts = {id: data.decode("utf-8", "replace") for id, data in self.tokenizer.vocab.items()}
-        return result, tuple(explain(choice, settings.sampling, texts, top) for choice in seen)
+        read = prompt if isinstance(prompt, str) else self.tokenizer.decode(self.encode(prompt))
+        return Explanation(
+            result=result,
+            read=read[: len(read) - text.plan.skip],
+            tokens=tuple(explain(choice, settings.sampling, texts, top) for choice in seen),
+        )
 
     def score(self, text: Prompt, *, stride: int | None = None) -> Score:
         """How well the model predicts a text, a string or ids: log-probabilities, bits per byte, perplexity.

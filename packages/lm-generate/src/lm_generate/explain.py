@@ -6,6 +6,7 @@ from dataclasses import dataclass, replace
 
 import numpy as np
 
+from lm_generate.results import Generation
 from lm_generate.sampling import FloatArray, Sampling, candidates, greedy, log_probabilities, probabilities
 
 
@@ -34,6 +35,17 @@ class Explained:
     entropy_bits: float
     """Of the model's own distribution: 0 is certain, log2(vocab_size) knows nothing."""
     alternatives: tuple[Alternative, ...]
+
+
+@dataclass(frozen=True)
+class Explanation:
+    """A text and the account of every token of it."""
+
+    result: Generation
+    read: str
+    """The prompt, without the end that token healing wrote anew."""
+    tokens: tuple[Explained, ...]
+    """One for each of `result.ids`, and one more for an id that ended the text."""
 
 
 @dataclass(frozen=True)

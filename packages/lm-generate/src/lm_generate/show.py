@@ -9,7 +9,7 @@ from typing import Any
 
 from lm_generate.bandwidth import bytes_per_token, memory_bandwidth
 from lm_generate.engine import Engine
-from lm_generate.explain import Explained
+from lm_generate.explain import Explanation
 from lm_generate.results import Generation, Score
 from lm_generate.stream import TextStream
 from lm_generate.verify import Verified
@@ -67,26 +67,30 @@ def show_json(result: Generation, *, prompt: str, echo: bool) -> None:
     print(json_format.dumps(record, ensure_ascii=False), flush=True)
 
 
-def show_explained(
-    result: Generation, told: Sequence[Explained], *, prompt: str, echo: bool, json: bool
-) -> None:
+def show_explained(told: Explanation, *, prompt: str, echo: bool, json: bool) -> None:
     """The text coloured by probability, then a line a token: its probability before and after sampling, its rivals."""
     if json:
-        record = {"prompt": prompt, **asdict(result), "explained": [asdict(entry) for entry in told]}
+        record = {
+            "prompt": prompt,
+            **asdict(told.result),
+            "explained": [asdict(entry) for entry in told.tokens],
+        }
         print(json_format.dumps(record, ensure_ascii=False), flush=True)
         return
     from rich.console import Console
     from rich.text import Text
 
     console = Console(file=sys.stdout, soft_wrap=True, highlight=False)
-    coloured = Text(visible(prompt) if echo else "", style="dim")
-    for entry in told:
+    coloured = Text()
+    if echo:
+        coloured.append(visible(told.read), style="dim")
+    for entry in told.tokens:
         coloured.append(visible(entry.chosen.text), style=colour(entry.chosen.before))
     console.print(coloured)
     console.print(
         f"{'before':>7} {'after':>7} {'rank':>5} {'bits':>5}  token; the likeliest before, and what took them out"
     )
-    for entry in told:
+    for entry in told.tokens:
         chosen = entry.chosen
         line = Text(f"{chosen.before:7.1%} {chosen.after:7.1%} {entry.rank:5} {entry.entropy_bits:5.1f}  ")
         line.append(quoted(chosen.text), style=colour(chosen.before))

@@ -15,6 +15,9 @@ use crate::windows::chunks;
 /// Bytes that a thread takes at a time from a long text.
 const CHUNK: usize = 1 << 18;
 
+/// Parts whose memory is kept between calls: 64 MiB at most, what `encode_file` needs for a window.
+const SPARE: usize = 32;
+
 /// The ids of many texts in one array; those of text `i` are `ids[offsets[i]..offsets[i + 1]]`.
 #[derive(Debug, Clone, Default, PartialEq, Eq)]
 pub struct Batch {
@@ -27,6 +30,8 @@ pub struct Batch {
 pub struct EncoderPool {
     vocabulary: Arc<Vocabulary>,
     encoders: Vec<Encoder>,
+    /// Memory for the ids of parts, used again and again.
+    spare: Vec<Vec<u32>>,
 }
 
 /// A part of one text.
@@ -37,7 +42,7 @@ struct Task {
 
 impl EncoderPool {
     pub fn new(vocabulary: Arc<Vocabulary>) -> Self {
-        Self { vocabulary, encoders: Vec::new() }
+        Self { vocabulary, encoders: Vec::new(), spare: Vec::new() }
     }
 
     /// The first `count` encoders (at least one), made now if there were fewer.
@@ -60,15 +65,36 @@ impl EncoderPool {
         wanted: usize,
         progress: &mut Progress<'_>,
     ) -> Result<Batch, (usize, Error)> {
+        let mut batch = Batch { ids: Vec::new(), offsets: vec![0; texts.len() + 1] };
+        self.encode_each(texts, special, wanted, progress, &mut |text, ids| {
+            batch.ids.extend_from_slice(ids);
+            batch.offsets[text + 1] = batch.ids.len();
+        })?;
+        Ok(batch)
+    }
+
+    /// The same, but `take(text, ids)` gets the ids of one part of a text after the other, in order, once all are
+    /// encoded; every text has at least one part. Their memory is used again by the next call.
+    pub fn encode_each(
+        &mut self,
+        texts: &[&[u8]],
+        special: &SpecialTokens,
+        wanted: usize,
+        progress: &mut Progress<'_>,
+        take: &mut dyn FnMut(usize, &[u32]),
+    ) -> Result<(), (usize, Error)> {
         let tasks = tasks(self.vocabulary.pattern(), texts, special);
-        let results: Vec<Mutex<Result<Vec<u32>, Error>>> = tasks.iter().map(|_| Mutex::new(Ok(Vec::new()))).collect();
+        let results: Vec<Mutex<Result<Vec<u32>, Error>>> =
+            tasks.iter().map(|_| Mutex::new(Ok(self.spare.pop().unwrap_or_default()))).collect();
         let next = AtomicUsize::new(0);
         let encoders = self.encoders(threads(wanted).min(tasks.len()));
         let outcome = share(encoders, progress, |encoder| {
             // Tasks are handed out in order and always finished, so the first failure is found whoever fails first.
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(task) = tasks.get(index) else { return Ok(None) };
-            let mut ids = Vec::new();
+            let memory = std::mem::replace(&mut *lock(&results[index]), Ok(Vec::new()));
+            let mut ids = memory.unwrap_or_default();
+            ids.clear();
             let done = encoder.encode(&texts[task.text][task.range.clone()], special, &mut ids);
             let done = done.map_err(|error| moved(error, task.range.start));
             *lock(&results[index]) = done.clone().map(|()| ids);
@@ -77,7 +103,15 @@ impl EncoderPool {
         if outcome == Err(Error::Interrupted) {
             return Err((0, Error::Interrupted));
         }
-        joined(&tasks, results, texts.len())
+        for (task, result) in tasks.iter().zip(results) {
+            let ids = result.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let ids = ids.map_err(|error| (task.text, error))?;
+            take(task.text, &ids);
+            if self.spare.len() < SPARE && ids.capacity() <= 2 * CHUNK {
+                self.spare.push(ids);
+            }
+        }
+        Ok(())
     }
 }
 
@@ -92,15 +126,4 @@ fn tasks(pattern: Option<Pattern>, texts: &[&[u8]], special: &SpecialTokens) -> 
         tasks.extend(ranges.into_iter().map(|range| Task { text: index, range }));
     }
     tasks
-}
-
-fn joined(tasks: &[Task], results: Vec<Mutex<Result<Vec<u32>, Error>>>, texts: usize) -> Result<Batch, (usize, Error)> {
-    let mut batch = Batch { ids: Vec::new(), offsets: vec![0; texts + 1] };
-    for (task, result) in tasks.iter().zip(results) {
-        let ids = result.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
-        let ids = ids.map_err(|error| (task.text, error))?;
-        batch.ids.extend_from_slice(&ids);
-        batch.offsets[task.text + 1] = batch.ids.len();
-    }
-    Ok(batch)
 }

@@ -1,8 +1,8 @@
 //! The ids of pretokens met before: a table of fixed size, so that memory is bounded whatever the text.
 //!
 //! A pretoken of up to 15 bytes is one 128-bit key, its length in the top byte. Each key has two places, side by side
-//! in one cache line; a new key takes the first and the one that was there the second, so of three rivals the oldest
-//! goes. Up to three ids stand in the place itself. More ids, and those of longer pretokens with their bytes (for those
+//! in one cache line; a new key takes the second, and the first when it is met again, so what comes once only never
+//! drives out what comes often. Up to three ids stand in the place itself. More ids, and those of longer pretokens with their bytes (for those
 //! the key is but a hash), stand in a shelf beside the table, which is emptied as a whole when it is full.
 
 use crate::hash::{fold, hash_bytes};
@@ -145,20 +145,26 @@ impl Cache {
 
     /// What is known of a key.
     #[inline(always)]
-    pub(crate) fn get(&self, key: u128) -> Option<&Slot> {
+    pub(crate) fn get(&mut self, key: u128) -> Option<Slot> {
         self.get_at(Self::place(key), key)
     }
 
     /// The same where the place is known.
     #[inline(always)]
-    pub(crate) fn get_at(&self, place: usize, key: u128) -> Option<&Slot> {
-        let pair = &self.slots[place..place + 2];
-        let slot = &pair[usize::from(pair[0].key != key)];
-        (slot.key == key).then_some(slot)
+    pub(crate) fn get_at(&mut self, place: usize, key: u128) -> Option<Slot> {
+        let pair = &mut self.slots[place..place + 2];
+        if pair[0].key == key {
+            return Some(pair[0]);
+        }
+        if pair[1].key == key {
+            pair.swap(0, 1);
+            return Some(pair[0]);
+        }
+        None
     }
 
     /// The ids behind a slot without inline ids, if its shelf is still there and they are those of `pretoken`.
-    pub(crate) fn on_shelf(&self, slot: &Slot, pretoken: &[u8]) -> Option<&[u32]> {
+    pub(crate) fn on_shelf(&self, slot: Slot, pretoken: &[u8]) -> Option<&[u32]> {
         let [shelf, index, _] = slot.ids;
         let entry = self.entries.get(index as usize).filter(|_| shelf == self.shelf)?;
         let of = |(start, length): (u32, u32)| start as usize..(start + length) as usize;
@@ -185,10 +191,8 @@ impl Cache {
             self.bytes.extend_from_slice(kept);
             self.ids.extend_from_slice(ids);
         }
-        let place = Self::place(key);
-        if self.slots[place].key != key {
-            self.slots[place + 1] = self.slots[place];
-        }
+        let first = Self::place(key);
+        let place = first + usize::from(self.slots[first].key != key && self.slots[first].key != 0);
         self.slots[place] = slot;
     }
 

@@ -7,6 +7,7 @@ use unicode_normalization_alignments::{UnicodeNormalization, is_nfc};
 
 use crate::cache::{Cache, INLINE, LONGEST, NO_KEY, SHORT, hashed_key, key, key_at, piece_key};
 use crate::error::Error;
+use crate::long::{WINDOW, merge_long};
 use crate::merge::{Scratch, merge};
 use crate::pretokenize::Pattern;
 use crate::special::SpecialTokens;
@@ -233,7 +234,14 @@ impl Encoder {
     }
 
     fn merge(&mut self, vocabulary: &Vocabulary, piece: &[u8], ids: &mut Vec<u32>) {
-        merge(vocabulary.merge_table(), piece, &self.byte_ids, &mut self.scratch, ids);
+        let Self { byte_ids, scratch, .. } = self;
+        let mut alone =
+            |bytes: &[u8], ids: &mut Vec<u32>| merge(vocabulary.merge_table(), bytes, byte_ids, scratch, ids);
+        if piece.len() <= 2 * WINDOW {
+            return alone(piece, ids);
+        }
+        let length = |id| vocabulary.bytes(id).map_or(1, <[u8]>::len);
+        merge_long(piece, WINDOW, alone, length, ids);
     }
 }
 

@@ -12,6 +12,7 @@ mod fingerprint;
 pub mod formats;
 mod hash;
 mod joins;
+mod long;
 mod merge;
 mod merge_table;
 mod neighbours;

@@ -197,6 +197,7 @@ fn by_heap(table: &MergeTable, scratch: &mut Scratch) {
 #[cfg(test)]
 mod tests {
     use super::*;
+    use crate::long::merge_long;
     use crate::token_table::TokenTable;
     use crate::vocab::Merge;
 
@@ -214,7 +215,7 @@ mod tests {
     }
 
     /// Random merges over `a`, `b`, `c`: each joins two tokens met before; `shuffle` ranks them in any order.
-    fn random_table(random: &mut impl FnMut(usize) -> usize, shuffle: bool) -> MergeTable {
+    fn random_table(random: &mut impl FnMut(usize) -> usize, shuffle: bool) -> (MergeTable, Vec<usize>) {
         let mut tokens: Vec<Vec<u8>> = vec![b"a".to_vec(), b"b".to_vec(), b"c".to_vec()];
         let mut merges: Vec<Merge> = Vec::new();
         for _ in 0..12 {
@@ -230,12 +231,13 @@ mod tests {
                 merges.swap(last, random(last + 1));
             }
         }
+        let lengths = tokens.iter().map(Vec::len).collect();
         let tokens: Vec<_> = (0..).zip(tokens).collect();
-        MergeTable::new(&merges, &TokenTable::new(&tokens).unwrap()).unwrap()
+        (MergeTable::new(&merges, &TokenTable::new(&tokens).unwrap()).unwrap(), lengths)
     }
 
     #[test]
-    fn the_three_ways_merge_as_the_definition_does() {
+    fn every_way_merges_as_the_definition_does() {
         let mut state = 1u64;
         let mut random = |below: usize| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
@@ -244,7 +246,7 @@ mod tests {
         let mut scratch = Scratch::default();
         let mut heap_only = 0;
         for round in 0..600 {
-            let table = random_table(&mut random, round % 2 == 1);
+            let (table, lengths) = random_table(&mut random, round % 2 == 1);
             heap_only += usize::from(!table.is_ascending());
             for _ in 0..20 {
                 let length = 1 + random(60);
@@ -256,6 +258,13 @@ mod tests {
                 scratch.pairs.clone_from(&pairs);
                 by_scan(&table, &mut scratch);
                 assert_eq!(scratch.ids, wanted, "scan");
+                let window = |bytes: &[u8], out: &mut Vec<u32>| {
+                    out.extend(naive(&table, bytes.iter().map(|&byte| u32::from(byte)).collect()));
+                };
+                let bytes: Vec<u8> = ids.iter().map(|&id| id as u8).collect();
+                let mut joined = vec![9];
+                merge_long(&bytes, 4 + random(20), window, |id| lengths[id as usize], &mut joined);
+                assert_eq!(joined[1..], wanted, "windows");
                 let linked: &[fn(&MergeTable, &mut Scratch)] =
                     if table.is_ascending() { &[by_heap, by_rank] } else { &[by_heap] };
                 for way in linked {

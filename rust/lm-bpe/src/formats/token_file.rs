@@ -79,14 +79,29 @@ pub fn encode(
             read += window.len() as u64;
             let parts: Vec<Part<'_>> = separator.split(&window).collect();
             let texts: Vec<&[u8]> = parts.iter().filter_map(text_of).collect();
-            let encoded = pool.encode_batch(&texts, &SpecialTokens::default(), 0, &mut |_| progress(read));
-            let batch = encoded.map_err(|(_, error)| in_file(source, error))?;
-            let mut ids = batch.offsets.windows(2).map(|ends| &batch.ids[ends[0]..ends[1]]);
-            for part in &parts {
-                match text_of(part) {
-                    Some(text) => sink.add(text, ids.next().unwrap_or_default())?,
-                    None => sink.end_document()?,
-                }
+            let mut failed = Ok(());
+            let mut ahead = parts.iter();
+            let mut current = None; // the text that `ahead` has passed last
+            let encoded =
+                pool.encode_each(&texts, &SpecialTokens::default(), 0, &mut |_| progress(read), &mut |text, ids| {
+                    while current != Some(text) && failed.is_ok() {
+                        match ahead.next() {
+                            Some(Part::Text(text)) => {
+                                sink.begin(text);
+                                current = Some(current.map_or(0, |current| current + 1));
+                            }
+                            Some(Part::Special(_)) => failed = sink.end_document(),
+                            None => break,
+                        }
+                    }
+                    if failed.is_ok() {
+                        failed = sink.write(ids);
+                    }
+                });
+            encoded.map_err(|(_, error)| in_file(source, error))?;
+            failed?;
+            for _ in ahead.filter(|part| matches!(part, Part::Special(_))) {
+                sink.end_document()?;
             }
         }
         sink.end_document()?;
@@ -117,33 +132,44 @@ struct Sink<'a> {
     written: Written,
     /// Whether the document at hand has text already.
     begun: bool,
+    bytes: Vec<u8>,
 }
 
 impl<'a> Sink<'a> {
     fn new(target: &Path, ends: Option<&Path>, layout: &'a Layout) -> Result<Self, Error> {
         let target = Output::new(target)?;
         let ends = ends.map(Output::new).transpose()?;
-        Ok(Self { layout, target, ends, hash: Sha256::new(), written: Written::default(), begun: false })
+        let (hash, written) = (Sha256::new(), Written::default());
+        Ok(Self { layout, target, ends, hash, written, begun: false, bytes: Vec::new() })
     }
 
     /// More text of the document at hand.
-    fn add(&mut self, text: &[u8], ids: &[u32]) -> Result<(), Error> {
+    fn begin(&mut self, text: &[u8]) {
         self.begun = true;
         self.written.text_bytes += text.len() as u64;
-        self.write(ids)
     }
 
     fn write(&mut self, ids: &[u32]) -> Result<(), Error> {
-        let bytes: Vec<u8> = if self.layout.wide {
-            ids.iter().flat_map(|id| id.to_le_bytes()).collect()
-        } else {
-            ids.iter().flat_map(|id| (*id as u16).to_le_bytes()).collect()
-        };
-        self.written.largest_id = self.written.largest_id.max(ids.iter().max().copied());
-        self.written.tokens += ids.len() as u64;
-        self.written.bytes += bytes.len() as u64;
-        self.hash.update(&bytes);
-        self.target.write(&bytes)
+        const MANY: usize = 1 << 14; // ids whose bytes stay near the processor from here to the file
+        for ids in ids.chunks(MANY) {
+            let width = if self.layout.wide { 4 } else { 2 };
+            self.bytes.resize(width * ids.len(), 0);
+            if self.layout.wide {
+                self.bytes
+                    .chunks_exact_mut(4)
+                    .zip(ids)
+                    .for_each(|(bytes, id)| bytes.copy_from_slice(&id.to_le_bytes()));
+            } else {
+                let narrow = |id: &u32| (*id as u16).to_le_bytes();
+                self.bytes.chunks_exact_mut(2).zip(ids).for_each(|(bytes, id)| bytes.copy_from_slice(&narrow(id)));
+            }
+            self.written.largest_id = self.written.largest_id.max(ids.iter().max().copied());
+            self.written.tokens += ids.len() as u64;
+            self.written.bytes += self.bytes.len() as u64;
+            self.hash.update(&self.bytes);
+            self.target.write(&self.bytes)?;
+        }
+        Ok(())
     }
 
     /// Ends the document at hand, if it has text.

@@ -81,6 +81,14 @@ def test_stopped_again_and_again_it_encodes_no_group_twice(corpus, tmp_path, mon
     assert encoded == wanted
 
 
+def test_a_mark_that_a_kill_cut_short_is_no_part_of_the_dataset(corpus, tmp_path):
+    whole = contents(prepare(corpus, tmp_path / "whole", **SETTINGS).folder)
+    with pytest.raises(KeyboardInterrupt):
+        prepare(corpus, tmp_path / "data", progress=stop_at(4), **SETTINGS)
+    (partial_path(tmp_path / "data") / ".tmp-progress.json-0123abcd").write_text("{")
+    assert contents(prepare(corpus, tmp_path / "data", **SETTINGS).folder) == whole
+
+
 def test_what_was_written_after_the_mark_is_cut_off(corpus, tmp_path):
     whole = contents(prepare(corpus, tmp_path / "whole", **SETTINGS).folder)
     with pytest.raises(KeyboardInterrupt):
@@ -135,7 +143,7 @@ from lm_train import encode_documents, partial, prepare
 from pathlib import Path
 encode_documents.ENCODED_AT_ONCE, partial.MARK_SECONDS = 1_000, 0.0
 corpus, folder = sys.argv[1], sys.argv[2]
-for number in range(12):
+for number in range(6):
     child = os.fork()
     if child == 0:
         prepare(corpus, folder, vocab_size=300, shard_tokens=1000, progress=lambda *_: time.sleep(0.01))
@@ -162,7 +170,7 @@ def test_killed_in_the_middle_of_writing_it_goes_on_to_the_same_bytes(corpus, tm
     whole = contents(prepare(corpus, tmp_path / "whole", **SETTINGS).folder)
     command = [sys.executable, "-W", "ignore", "-c", KILLED, str(corpus), str(tmp_path / "data")]
     result = subprocess.run(command, capture_output=True, text=True, timeout=300, check=True)
-    assert result.stdout.split().count("killed") >= 3, result
+    assert result.stdout.split().count("killed") >= 2, result
     assert contents(prepare(corpus, tmp_path / "data", **SETTINGS).folder) == whole
     TokenDataset(tmp_path / "data", verify=True)
     assert not partial_path(tmp_path / "data").exists()

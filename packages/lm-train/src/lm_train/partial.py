@@ -12,6 +12,7 @@ import time
 from pathlib import Path
 from typing import Any
 
+from lm_core.atomic_folder import TEMPORARY_PREFIX
 from lm_core.errors import DamagedFileError
 from lm_core.manifest import read_sealed_json, write_sealed_json
 from lm_tokenizer import Tokenizer, TokenizerError
@@ -35,6 +36,8 @@ class Partial:
         if not self._progress:
             self.remove()
             self.path.mkdir(parents=True)
+        for torn in self.path.glob(f"{TEMPORARY_PREFIX}*"):  # a mark that a kill cut short
+            torn.unlink()
 
     @property
     def groups(self) -> int:

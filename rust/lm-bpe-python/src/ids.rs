@@ -54,7 +54,11 @@ impl Buffer {
 /// error that names its position; one that merely is not in the vocabulary is left for the decoder to find.
 pub fn from_python(source: &Bound<'_, PyAny>, bound: u32) -> PyResult<Vec<u32>> {
     if let Ok(list) = source.cast::<PyList>() {
-        return list.iter().enumerate().map(|(position, item)| id(&item, position, bound)).collect();
+        let mut ids = Vec::with_capacity(list.len());
+        for (position, item) in list.iter().enumerate() {
+            ids.push(id(&item, position, bound)?);
+        }
+        return Ok(ids);
     }
     if let Some(array) = PyBuffer::<u32>::get(source).ok().filter(is_native) {
         return array.to_vec(source.py());

@@ -3,17 +3,33 @@
 use std::sync::Arc;
 
 use crate::error::Error;
+use crate::token_table::SHORT;
 use crate::vocab::Vocabulary;
 
 impl Vocabulary {
     /// The bytes of all ids in a row, special tokens' text included.
     /// Fails with [`Error::UnknownId`] at the first id that is no token. O(bytes).
     pub fn decode(&self, ids: &[u32]) -> Result<Vec<u8>, Error> {
+        const MANY: usize = 1 << 10;
         let mut bytes = Vec::with_capacity(4 * ids.len());
-        for (position, &id) in ids.iter().enumerate() {
-            let token = self.bytes(id).ok_or(Error::UnknownId { id, position, bound: self.id_bound() })?;
-            bytes.extend_from_slice(token);
+        let mut written = 0;
+        for (block, ids) in ids.chunks(MANY).enumerate() {
+            bytes.resize(written + SHORT * (ids.len() + 1), 0); // room for what a short token writes behind its end
+            for (index, &id) in ids.iter().enumerate() {
+                if let Some((token, length)) = self.short_bytes(id) {
+                    bytes[written..written + SHORT].copy_from_slice(token);
+                    written += length;
+                    continue;
+                }
+                let position = block * MANY + index;
+                let token = self.bytes(id).ok_or(Error::UnknownId { id, position, bound: self.id_bound() })?;
+                bytes.truncate(written);
+                bytes.extend_from_slice(token);
+                written = bytes.len();
+                bytes.resize(written + SHORT * (ids.len() - index), 0);
+            }
         }
+        bytes.truncate(written);
         Ok(bytes)
     }
 }

@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::joins::Joins;
 use crate::merge_table::MergeTable;
 use crate::pretokenize::Pattern;
-use crate::token_table::TokenTable;
+use crate::token_table::{SHORT, TokenTable};
 
 /// The largest id a vocabulary may use: tables are as long as their largest id, so a hostile file must not choose it.
 pub const MAX_ID: u32 = (1 << 22) - 1;
@@ -157,6 +157,11 @@ impl Vocabulary {
     /// Whether an id is a special token's.
     pub fn is_special(&self, id: u32) -> bool {
         self.special.iter().any(|token| token.1 == id)
+    }
+
+    #[inline(always)]
+    pub(crate) fn short_bytes(&self, id: u32) -> Option<(&[u8; SHORT], usize)> {
+        self.tokens.short_bytes(id)
     }
 
     pub(crate) fn merge_table(&self) -> &MergeTable {

@@ -60,3 +60,19 @@ fn an_id_that_is_no_token_is_named_with_its_position() {
     assert!(stream.push(u32::MAX).is_err());
     assert_eq!(stream.push(0xa9).unwrap(), "é", "nothing is lost by a wrong id");
 }
+
+#[test]
+fn short_and_long_tokens_in_any_order_decode_to_their_bytes_in_a_row() {
+    let mut tokens: Vec<(u32, Vec<u8>)> = (0..=255u8).map(|byte| (u32::from(byte), vec![byte])).collect();
+    tokens.extend((2..60).map(|length| (254 + length, vec![b'a' + (length % 26) as u8; length as usize])));
+    let bound = tokens.len();
+    let vocabulary = Vocabulary::new(Model::bpe(Pattern::Gpt2), tokens.clone(), vec![], vec![]).unwrap();
+    for count in [0, 1, 1023, 1024, 1025, 5000] {
+        let ids: Vec<u32> = (0..count).map(|at| ((at * at * 7 + at) % bound) as u32).collect();
+        let wanted: Vec<u8> = ids.iter().flat_map(|&id| tokens[id as usize].1.clone()).collect();
+        assert_eq!(vocabulary.decode(&ids).unwrap(), wanted);
+        let wrong: Vec<u32> = ids.iter().copied().chain([9999]).collect();
+        let error = vocabulary.decode(&wrong).unwrap_err().to_string();
+        assert!(error.contains(&format!("position {count}")), "{error}");
+    }
+}

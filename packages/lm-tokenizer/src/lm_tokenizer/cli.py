@@ -1,4 +1,4 @@
-"""The command `lm-tokenizer`: train, encode, decode, count, show, convert.
+"""The command `lm-tokenizer`: train, encode, decode, count, show, compare, convert.
 
 Exit codes: 0 done; 2 what the user gave cannot be used (one line says why); 1 a fault of ours; 130 Ctrl-C.
 """
@@ -11,7 +11,15 @@ import sys
 from collections.abc import Callable, Sequence
 
 from lm_tokenizer import PATTERN_NAMES, TokenizerError, __version__
-from lm_tokenizer.commands import run_convert, run_count, run_decode, run_encode, run_show, run_train
+from lm_tokenizer.commands import (
+    run_compare,
+    run_convert,
+    run_count,
+    run_decode,
+    run_encode,
+    run_show,
+    run_train,
+)
 
 EPILOG = """\
 examples:
@@ -119,6 +127,7 @@ def make_parser() -> argparse.ArgumentParser:
     )
     show.add_argument("--text", help="show this text instead of a file's")
     show.add_argument("--ids", action="store_true", help="one token a line, with its id")
+    show.add_argument("--html", action="store_true", help="a page of HTML, with ids under the pointer")
     show.add_argument(
         "--info", action="store_true", help="show the tokenizer: sizes, pattern, special tokens"
     )
@@ -127,6 +136,16 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_tokenizer(show)
     show.set_defaults(run=run_show)
+
+    both = commands.add_parser("compare", help="two tokenizers on one text: how many ids, where they differ")
+    both.add_argument("first", help="tokenizer.json, or a folder that holds one")
+    both.add_argument("second", help="another")
+    both.add_argument(
+        "file", nargs="?", default="-", metavar="FILE", help="text; - is standard input (default)"
+    )
+    both.add_argument("--text", help="compare on this text instead of a file's")
+    both.add_argument("--most", type=int, default=10, metavar="N", help="differences to show (default: 10)")
+    both.set_defaults(run=run_compare)
 
     convert = commands.add_parser("convert", help="from one file format to another")
     convert.add_argument(

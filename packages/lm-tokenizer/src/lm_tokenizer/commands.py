@@ -11,7 +11,8 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lm_tokenizer import Progress, Tokenizer, TokenizerError
-from lm_tokenizer.show import as_running_text, as_table
+from lm_tokenizer.compare import as_report, compare
+from lm_tokenizer.show import as_html, as_running_text, as_table
 from lm_tokenizer.types import AllOrSome
 
 
@@ -106,6 +107,9 @@ def run_show(options: argparse.Namespace) -> None:
     text = options.text if options.text is not None else read_text(options.file)
     ids = tokenizer.encode(text, allowed_special="all")
     vocab = tokenizer.vocab
+    if options.html:
+        print(as_html((id, vocab[id]) for id in ids), end="")
+        return
     colour = in_colour(options.colour)
     if options.ids:
         print(as_table(((id, vocab[id]) for id in ids), colour=colour))
@@ -158,6 +162,13 @@ def run_convert(options: argparse.Namespace) -> None:
     else:
         tokenizer.save(target)
     say(f"{target}: {tokenizer.vocab_size} ids, fingerprint {tokenizer.fingerprint[:16]}")
+
+
+def run_compare(options: argparse.Namespace) -> None:
+    names = options.first, options.second
+    first, second = map(Tokenizer.load, names)
+    text = options.text if options.text is not None else read_text(options.file)
+    print(as_report(names, compare(first, second, text), options.most))
 
 
 def special_policy(options: argparse.Namespace) -> tuple[AllOrSome, AllOrSome]:

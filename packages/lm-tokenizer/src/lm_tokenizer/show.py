@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import html
 from collections.abc import Iterable
 
 _COLOURS = (153, 194, 223, 225, 230)  # pale, so that black text is read on them whatever the terminal's theme
@@ -33,3 +34,25 @@ def as_running_text(tokens: Iterable[bytes], *, colour: bool) -> str:
 def as_table(tokens: Iterable[tuple[int, bytes]], *, colour: bool) -> str:
     """One token a line: id, token."""
     return "\n".join(f"{id:>7}  {as_running_text([token], colour=colour).rstrip()}" for id, token in tokens)
+
+
+def as_html(tokens: Iterable[tuple[int, bytes]]) -> str:
+    """A page of its own: the tokens in a row, each on a ground of its own; the pointer on one shows its id and bytes."""
+    pieces = [_PAGE]
+    for place, (id, token) in enumerate(tokens):
+        title = html.escape(f"{id}: {token!r}")
+        text = html.escape(token_text(token))
+        pieces.append(f'<span class="t{place % len(_COLOURS)}" title="{title}">{text}</span>')
+        pieces.append("<br>\n" if token.endswith(b"\n") else "<wbr>")
+    return "".join(pieces) + "\n"
+
+
+_PAGE = """<!doctype html>
+<meta charset="utf-8">
+<title>tokens</title>
+<style>
+body { font: 1rem/1.7 ui-monospace, monospace; margin: 2rem; color: #111; background: #fff }
+.t0 { background: #cfe3ff } .t1 { background: #d0f5d0 } .t2 { background: #ffe3c2 }
+.t3 { background: #f3d7f7 } .t4 { background: #fff3a8 }
+</style>
+"""

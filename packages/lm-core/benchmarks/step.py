@@ -1,4 +1,4 @@
-"""Time of one training step (forward, loss, backward; no optimizer), beside transformers' model of the same shape.
+"""Time of one training step (forward, loss, backward; no optimizer), beside transformers' and torch.nn's models of the same shape.
 
     python benchmarks/step.py                            # the default model of the first run, 2 threads
     python benchmarks/step.py --preset issue --json      # vocabulary 10,000, context 256, d 512
@@ -20,6 +20,7 @@ import torch
 from lm_core import ModelConfig, Transformer, cross_entropy
 from lm_core.counts import flops_per_token, parameter_count
 from torch import Tensor
+from torch_llama import TorchLlama
 
 PRESETS = {
     "first-run": (
@@ -94,6 +95,16 @@ def transformers_model(config: ModelConfig) -> torch.nn.Module:
     return transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape))
 
 
+def torch_step(config: ModelConfig, ids: Tensor, targets: Tensor) -> Callable[[], None]:
+    model = TorchLlama(config)
+
+    def step() -> None:
+        model.zero_grad(set_to_none=True)
+        torch.nn.functional.cross_entropy(model(ids).flatten(0, 1), targets.flatten()).backward()
+
+    return step
+
+
 def transformers_step(config: ModelConfig, ids: Tensor, targets: Tensor) -> Callable[[], None]:
     model = transformers_model(config)
 
@@ -131,6 +142,8 @@ def contenders(
         if not options.no_peer:
             theirs = transformers_model(config)
             steps["transformers"] = forward_only(lambda: theirs(input_ids=ids, use_cache=False).logits)
+            layers = TorchLlama(config)
+            steps["torch.nn layers"] = forward_only(lambda: layers(ids))
         return steps
     steps = {
         "lm-core": our_step(config, True, ids, targets),
@@ -139,6 +152,7 @@ def contenders(
     }
     if not options.no_peer:
         steps["transformers"] = transformers_step(config, ids, targets)
+        steps["torch.nn layers"] = torch_step(config, ids, targets)
     if options.compile:
         model = Transformer(config)
         steps["lm-core compiled"] = compiled_step(model, lambda: model(ids), targets)
@@ -165,7 +179,7 @@ def main() -> None:
     )
     parser.add_argument("--compile", action="store_true", help="also the compiled models")
     parser.add_argument("--forward", action="store_true", help="the forward pass of 1 x 512 tokens alone")
-    parser.add_argument("--no-peer", action="store_true", help="leave transformers out")
+    parser.add_argument("--no-peer", action="store_true", help="leave the others out")
     parser.add_argument("--json", action="store_true")
     options = parser.parse_args()
     torch.set_num_threads(options.threads)

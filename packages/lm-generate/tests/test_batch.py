@@ -1,5 +1,7 @@
 """A row's text is the same bits alone and beside any neighbours."""
 
+from concurrent.futures import ThreadPoolExecutor
+
 import pytest
 import torch
 from hypothesis import given, settings
@@ -121,6 +123,7 @@ def test_a_row_that_fails_leaves_its_neighbours_alone():
     failed = [prompt for row, prompt in texts.items() if isinstance(row.error, NonFiniteLogitsError)]
     assert failed == [[7]]
     assert [len(row.written) for row in texts] == [4, 0, 4]
+    assert all(row.cache is None for row in texts)  # its memory is given back
 
 
 def test_the_store_of_prefixes_keeps_the_newest_that_fit():
@@ -143,6 +146,15 @@ def test_the_store_of_prefixes_keeps_the_newest_that_fit():
     empty = PrefixStore(0)
     empty.add([1], cache, logits)
     assert empty.bytes == 0
+
+
+def test_threads_that_share_an_engine_write_what_each_writes_alone():
+    engine = tiny_engine()
+    wanted = [engine.batch(PROMPTS[i:], max_tokens=10, seed=i)[0].text for i in range(4)]
+    fresh = tiny_engine()  # so that the threads also race to pack the weights
+    with ThreadPoolExecutor(4) as pool:
+        got = list(pool.map(lambda i: fresh.batch(PROMPTS[i:], max_tokens=10, seed=i)[0].text, range(4)))
+    assert got == wanted
 
 
 def test_slots_must_be_a_number_of_rows():

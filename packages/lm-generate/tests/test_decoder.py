@@ -72,6 +72,15 @@ def test_changed_weights_are_packed_again():
     np.testing.assert_allclose(after, wanted, rtol=1e-4, atol=1e-5)
 
 
+def test_a_model_made_in_inference_mode_is_decoded_as_well():
+    with torch.inference_mode():
+        model = tiny_model()
+        decode = Decoder(model)
+        got = decode([(decode.new_cache(8), [1, 2])])[0]
+        wanted = decode_plainly(model, [(decode.new_cache(8), [1, 2])])[0]
+    np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=1e-5)
+
+
 def test_what_cannot_be_packed_is_decoded_by_the_model_itself():
     model = tiny_model().to(torch.bfloat16)
     decode = Decoder(model)

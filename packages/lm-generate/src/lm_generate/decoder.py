@@ -50,7 +50,7 @@ class Decoder:
         heads in memory can change the last bits: a text then begins the same whatever its `max_tokens`."""
         capacity = min(self.config.context, -(-tokens // 16) * 16)
         if self.fast:
-            seen = [(parameter.data_ptr(), parameter._version) for parameter in self.model.parameters()]
+            seen = [(p.data_ptr(), 0 if p.is_inference() else p._version) for p in self.model.parameters()]
             with self._lock:
                 if seen != self._seen:
                     self._packed, self._seen = pack_model(self.model), seen

@@ -73,9 +73,7 @@ class Row:
         self.prompt, self.rules, self.allowed = list(prompt), rules, rules.allowed
         self.written: list[int] = []
         self.unread: list[int] = []
-        self.reading: list[
-            int
-        ] = []  # what the first passes take in: the prompt, or its end where that is too long
+        self.reading: list[int] = []  # by the first passes: the prompt, or its end where it is too long
         self.logits: FloatArray | None = None
         self.cache: KVCache | None = None
         self.done = False
@@ -144,6 +142,8 @@ class Batch:
 
     def step(self) -> list[tuple[Row, Written | None]]:
         """One pass over the weights; what it wrote, each with its row; None beside a row that failed, see its `error`."""
+        for row in self.rows:
+            row.cache = None if row.done else row.cache  # whoever keeps the row need not keep its memory
         self.rows = [row for row in self.rows if not row.done]
         self._admit()
         self._read()

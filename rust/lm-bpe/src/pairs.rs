@@ -5,7 +5,7 @@ use crate::neighbours::Neighbours;
 use crate::words::{Pair, Words};
 
 /// A list of places, as a slice of `Pairs::places`.
-pub(crate) type List = u32;
+type List = u32;
 const NO_LIST: List = u32::MAX;
 const BYTES: usize = 256;
 
@@ -40,7 +40,7 @@ fn key(pair: Pair) -> u64 {
 
 impl Pairs {
     /// Counts all pairs of bytes: a dense table of 65,536, then one list for each that occurs.
-    pub(crate) fn new(words: &Words, mut found: impl FnMut(Pair, i64, List)) -> Self {
+    pub(crate) fn new(words: &Words, mut found: impl FnMut(Pair, i64)) -> Self {
         let dense = |pair: Pair| pair.0 as usize * BYTES + pair.1 as usize;
         let mut counts = vec![0i64; BYTES * BYTES];
         let mut lengths = vec![0u32; BYTES * BYTES];
@@ -58,8 +58,8 @@ impl Pairs {
             if lengths[pair] > 0 {
                 let ids = ((pair / BYTES) as u32, (pair % BYTES) as u32);
                 pairs.slot(ids).count = counts[pair];
-                let list = pairs.add_list(ids, start, lengths[pair]);
-                found(ids, counts[pair], list);
+                pairs.add_list(ids, start, lengths[pair]);
+                found(ids, counts[pair]);
                 start += lengths[pair] as usize;
             }
         }
@@ -81,8 +81,8 @@ impl Pairs {
         self.slots[slot].count = 0;
     }
 
-    /// Applies what a merge changed, and calls `found(pair, count, list)` for each pair that it made.
-    pub(crate) fn apply(&mut self, neighbours: &mut Neighbours, mut found: impl FnMut(Pair, i64, List)) {
+    /// Applies what a merge changed, and calls `found(pair, count)` for each pair that it made.
+    pub(crate) fn apply(&mut self, neighbours: &mut Neighbours, mut found: impl FnMut(Pair, i64)) {
         for change in neighbours.changes() {
             self.slot(change.lost).count -= change.count;
             let won = self.slot(change.won);
@@ -90,17 +90,18 @@ impl Pairs {
         }
         let mut places = std::mem::take(&mut self.places);
         neighbours.list_places(&mut places, |pair, start, length| {
-            let list = self.add_list(pair, start, length);
+            self.add_list(pair, start, length);
             let count = self.count(pair);
             if count > 0 {
-                found(pair, count, list);
+                found(pair, count);
             }
         });
         self.places = places;
     }
 
-    /// Moves the places of one list to `places`.
-    pub(crate) fn take_list(&mut self, list: List, places: &mut Vec<u32>) {
+    /// Moves the places of a pair to `places`.
+    pub(crate) fn take_list(&mut self, pair: Pair, places: &mut Vec<u32>) {
+        let list = self.slots[self.find(key(pair))].list;
         let span = self.lists[list as usize];
         places.extend_from_slice(&self.places[span.start..span.start + span.length as usize]);
         self.drop_list(list);
@@ -115,11 +116,10 @@ impl Pairs {
         }
     }
 
-    fn add_list(&mut self, pair: Pair, start: usize, length: u32) -> List {
+    fn add_list(&mut self, pair: Pair, start: usize, length: u32) {
         let list = self.lists.len() as List;
         self.slot(pair).list = list;
         self.lists.push(Span { start, length });
-        list
     }
 
     /// Closes the gaps of taken lists. Lists lie in the order of their numbers, so one pass forward does.
@@ -148,7 +148,7 @@ impl Pairs {
     fn slot(&mut self, pair: Pair) -> &mut Slot {
         let mut slot = self.find(key(pair));
         if self.slots[slot].pair == FREE {
-            if 2 * self.used >= self.slots.len() {
+            if 4 * self.used >= 3 * self.slots.len() {
                 self.rebuild();
                 slot = self.find(key(pair));
             }
@@ -158,7 +158,7 @@ impl Pairs {
         &mut self.slots[slot]
     }
 
-    /// Makes room: pairs that no longer occur go, and the table grows if more than a quarter of it remains.
+    /// Makes room: pairs that no longer occur go, and the table grows if more than half of it remains.
     fn rebuild(&mut self) {
         let free = Slot { pair: FREE, count: 0, list: NO_LIST };
         let (live, dead): (Vec<Slot>, Vec<Slot>) =
@@ -166,7 +166,7 @@ impl Pairs {
         for slot in dead {
             self.drop_list(slot.list);
         }
-        let size = if 4 * live.len() > self.slots.len() { 2 * self.slots.len() } else { self.slots.len() };
+        let size = if 2 * live.len() > self.slots.len() { 2 * self.slots.len() } else { self.slots.len() };
         self.slots.clear();
         self.slots.resize(size, free);
         self.used = live.len();

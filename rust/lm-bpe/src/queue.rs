@@ -1,6 +1,5 @@
 //! A binary heap whose order is given by the caller: the best pair needs the tokens' bytes to be told from its ties.
 
-use crate::pairs::List;
 use crate::words::Pair;
 
 /// A pair that may be merged next, with its count when it was put in; the true count may have fallen since.
@@ -8,7 +7,6 @@ use crate::words::Pair;
 pub(crate) struct Candidate {
     pub(crate) count: i64,
     pub(crate) pair: Pair,
-    pub(crate) list: List,
 }
 
 /// The best candidate on top. O(log n) a push or pop.

@@ -79,8 +79,8 @@ pub fn train(
     let mut words = Words::new(counts)?;
     let mut neighbours = Neighbours::default();
     let mut queue = Queue::default();
-    let mut pairs = Pairs::new(&words, |pair, count, list| {
-        queue.push(Candidate { count, pair, list }, |a, b| tokens.better(a, b));
+    let mut pairs = Pairs::new(&words, |pair, count| {
+        queue.push(Candidate { count, pair }, |a, b| tokens.better(a, b));
     });
     let mut places = Vec::new(); // those of the pair at hand
 
@@ -88,7 +88,9 @@ pub fn train(
         let Some(best) = queue.pop(|a, b| tokens.better(a, b)) else { break };
         let (pair, count) = (best.pair, pairs.count(best.pair));
         if count != best.count {
-            queue.push(Candidate { count, ..best }, |a, b| tokens.better(a, b));
+            if count >= least {
+                queue.push(Candidate { count, pair }, |a, b| tokens.better(a, b));
+            }
             continue;
         }
         if count < least {
@@ -98,12 +100,12 @@ pub fn train(
         merges.push(Merge { left: pair.0, right: pair.1, merged });
 
         places.clear();
-        pairs.take_list(best.list, &mut places);
+        pairs.take_list(pair, &mut places);
         neighbours.start(pair, merged);
         words.merge(&places, pair, merged, &mut neighbours);
         pairs.forget(pair);
-        pairs.apply(&mut neighbours, |pair, count, list| {
-            queue.push(Candidate { count, pair, list }, |a, b| tokens.better(a, b));
+        pairs.apply(&mut neighbours, |pair, count| {
+            queue.push(Candidate { count, pair }, |a, b| tokens.better(a, b));
         });
         let state = TrainProgress { tokens: tokens.len(), wanted, count: count as u64 };
         if progress(state).is_break() {

@@ -94,10 +94,12 @@ def candidates(logits: FloatArray, sampling: Sampling) -> tuple[IdArray, Float64
     """The tokens that may be drawn and their probabilities (sum 1), in order of ids. Temperature above 0."""
     check_logits(logits)
     ids = top_k_ids(logits, sampling.top_k)
-    kept = logits[ids].astype(np.float64)
+    kept = (logits if ids.size == logits.size else logits[ids]).astype(np.float64)
+    kept -= kept.max()
     with np.errstate(over="ignore"):  # a tiny temperature: -inf, so probability 0, is what is meant
-        weights = np.exp((kept - kept.max()) / sampling.temperature)
-    probabilities = weights / weights.sum()
+        kept /= sampling.temperature
+    probabilities = np.exp(kept, out=kept)
+    probabilities /= probabilities.sum()
     if sampling.top_p < 1:
         ids, probabilities = keep(ids, probabilities, top_p_indices(probabilities, sampling.top_p))
     if sampling.min_p > 0:

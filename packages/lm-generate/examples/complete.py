@@ -22,13 +22,13 @@ print("--- three samples, one prefill ---")
 for row in engine.batch([prompt] * 3, max_tokens=12, seed=1, heal=True):
     print(repr(prompt + row.text))
 
-print("--- how sure it was ---")
-sure = engine.generate(prompt, max_tokens=6, temperature=0, heal=True, logprobs=2)
-for token in sure.logprobs:
-    top = ", ".join(
-        f"{engine.tokenizer.decode([id])!r} {2.718281828**logprob:.2f}" for id, logprob in token.top
+print("--- how sure it was, and what top-k 5 took out ---")
+for token in engine.explain(prompt, max_tokens=6, top_k=5, top=6, seed=1, heal=True).tokens:
+    others = ", ".join(
+        f"{other.text!r} {other.before:.2f}{' (' + other.removed_by + ')' if other.removed_by else ''}"
+        for other in token.alternatives
     )
-    print(f"{engine.tokenizer.decode([token.id])!r:12} of {top}")
+    print(f"{token.chosen.text!r:12} {token.chosen.before:.2f} of {others}")
 
 print("--- how well it predicts a text ---")
 print(f"{engine.score(prompt + 'f(x):').bits_per_byte:.2f} bits per byte")

@@ -8,7 +8,7 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_generate.decoder import Decoder
 from lm_generate.errors import ContextLengthError, NonFiniteLogitsError, PromptError, SettingError
-from lm_generate.generate import CHUNK, Batch
+from lm_generate.generate import CHUNK, PASS_TOKENS, Batch
 from lm_generate.prefix import PrefixStore
 from lm_generate.settings import make_settings
 from tiny_engines import SHAPES, tiny_engine
@@ -106,6 +106,16 @@ def test_prompts_that_begin_alike_are_read_once_and_nothing_else_changes():
     assert sum(sum(work) for work in passes) < 2 * CHUNK
     for row, prompt in enumerate(prompts):
         alone = engine.generate(prompt, max_tokens=5, seed=1, row=row, stop_ids=(), logprobs=1)
+        assert (rows[row].ids, rows[row].logprobs) == (alone.ids, alone.logprobs)
+
+
+def test_prompts_too_long_for_one_pass_take_turns_and_nothing_else_changes():
+    engine, passes = counted_engine(context=2 * CHUNK)
+    prompts = [[(7 * i + 11 * row) % 300 for i in range(CHUNK + 9)] for row in range(6)]
+    rows = engine.batch(prompts, max_tokens=4, seed=1, stop_ids=(), logprobs=1)
+    assert max(sum(work) for work in passes) <= PASS_TOKENS
+    for row in (0, 5):
+        alone = engine.generate(prompts[row], max_tokens=4, seed=1, row=row, stop_ids=(), logprobs=1)
         assert (rows[row].ids, rows[row].logprobs) == (alone.ids, alone.logprobs)
 
 

@@ -23,7 +23,7 @@ def file(tmp_path):
         ("step = 3", r"unknown key step; did you mean steps\?"),
         ("lr = 0.1", r"unknown key lr; did you mean optim\.lr\?"),
         ("[modle]\nd_model = 3", r"unknown key modle; did you mean model\.?"),
-        ("zzzzzzzz = 3", r"unknown key zzzzzzzz; known: batch, checkpoint, data,"),
+        ("zzzzzzzz = 3", r"unknown key zzzzzzzz; known: batch, checkpoint, compile, data,"),
         ('steps = "many"', r'run\.toml: steps must be a whole number, got "many"'),
         ("steps = 1.5", r"steps must be a whole number, got 1\.5"),
         ("steps = true", r"steps must be a whole number, got True"),

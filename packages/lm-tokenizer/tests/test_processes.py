@@ -109,18 +109,19 @@ def test_ctrl_c_ends_long_work_and_leaves_no_file(work: str, tmp_path: Path):
 @pytest.mark.parametrize("name", sample_texts.WORST)
 @pytest.mark.parametrize("pattern", ["gpt2", "o200k"])
 def test_hard_texts_take_time_that_grows_with_their_length_only(name: str, pattern: str):
-    # Four times the text within 12 times the time: quadratic work would take 16 times, on a longer run still more.
+    # Four times the text within 12 times the time of this thread: quadratic work would take 16 times and, at this length,
+    # minutes. The least time that counts is what the ids' memory costs to touch.
     tokenizer = trained(pattern)
 
     def seconds(length: int) -> float:
         text = sample_texts.WORST[name] * length
         times = []
         for _ in range(3):
-            start = time.perf_counter()
+            start = time.thread_time()
             ids = tokenizer.encode_ordinary(text)
-            times.append(time.perf_counter() - start)
+            times.append(time.thread_time() - start)
         assert tokenizer.decode(ids) == text
         return min(times)
 
     seconds(1000)
-    assert seconds(400_000) <= 12 * max(seconds(100_000), 0.002)
+    assert seconds(400_000) <= 12 * max(seconds(100_000), 0.004)

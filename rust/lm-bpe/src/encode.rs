@@ -115,6 +115,7 @@ impl Encoder {
     /// ids there are; they are written only if they are to be kept.
     fn encode_pretokens<const KEEP: bool>(&mut self, pattern: Pattern, text: &[u8], ids: &mut Vec<u32>) -> usize {
         const MANY: usize = 128;
+        const LONG: usize = 1 << 12; // ids of longer pretokens go straight to the others
         let Hands { mut ends, mut keys, mut missed } = std::mem::take(&mut self.hands);
         let (mut start, mut total) = (0, 0);
         while start < text.len() {
@@ -142,11 +143,19 @@ impl Encoder {
                     }
                     written += count;
                 } else {
-                    missed.clear();
-                    self.encode_pretoken(&text[start..end], &mut missed);
+                    let room = INLINE * (ends.len() - place);
+                    let long = KEEP && end - start > LONG;
+                    let into = if long { &mut *ids } else { &mut missed };
+                    into.truncate(if long { written } else { 0 });
+                    self.encode_pretoken(&text[start..end], into);
+                    if long {
+                        written = ids.len();
+                        ids.resize(written + room, 0);
+                        start = end;
+                        continue;
+                    }
                     if KEEP {
-                        let room = written + missed.len() + INLINE * (ends.len() - place);
-                        ids.resize(room.max(ids.len()), 0);
+                        ids.resize((written + missed.len() + room).max(ids.len()), 0);
                         ids[written..written + missed.len()].copy_from_slice(&missed);
                     }
                     written += missed.len();

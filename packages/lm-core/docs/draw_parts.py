@@ -23,12 +23,12 @@ def plot(
     ticks: tuple[Sequence[float], Sequence[float]],
     labels: tuple[str, str],
 ) -> str:
-    """Curves over common xs, with a legend. Points above or below the picture are cut off."""
+    """Curves over common xs, with a legend. Points above or below the picture are left out."""
 
     def at(x: float, y: float) -> tuple[float, float]:
         return (
             LEFT + WIDTH * (x - xs[0]) / (xs[-1] - xs[0]),
-            TOP + HEIGHT * (1 - (min(max(y, low), high) - low) / (high - low)),
+            TOP + HEIGHT * (1 - (y - low) / (high - low)),
         )
 
     parts = [HEAD.format(LEFT + WIDTH + 190, TOP + HEIGHT + 60)]
@@ -45,7 +45,9 @@ def plot(
     )
     parts.append(f'<text x="{LEFT}" y="{TOP - 6}">{labels[1]}</text>')
     for (name, ys), colour in zip(curves.items(), COLOURS, strict=False):
-        points = " ".join("{:.1f},{:.1f}".format(*at(x, y)) for x, y in zip(xs, ys, strict=True))
+        points = " ".join(
+            "{:.1f},{:.1f}".format(*at(x, y)) for x, y in zip(xs, ys, strict=True) if low <= y <= high
+        )
         parts.append(f'<polyline points="{points}" fill="none" stroke="{colour}" stroke-width="2"/>')
         row = TOP + 16 + 22 * list(curves).index(name)
         parts.append(f'<path d="M{LEFT + WIDTH + 14} {row - 4}h22" stroke="{colour}" stroke-width="3"/>')

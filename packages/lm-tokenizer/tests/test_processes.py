@@ -70,7 +70,7 @@ def test_a_forked_child_encodes_after_its_parent_did():
 
 
 CTRL_C = {
-    "train": "Tokenizer.train(texts=['%x ' % (i * 2654435761 % 2**32) * 3 for i in range(300_000)], vocab_size=200_000)",
+    "train": "Tokenizer.train(texts=('%x ' % (i * 2654435761 % 2**32) * 3 for i in range(5_000_000)), vocab_size=2_000_000)",
     "encode_file": "tok.encode_file(['text'] * 100_000, 'ids')",
     "encode_batch": "tok.encode_batch([text] * 3_000)",
     "encode": "tok.encode(text * 3_000)",

@@ -47,7 +47,7 @@ def test_a_prompt_is_continued_with_its_text_first_and_the_figures_on_standard_e
 def test_without_a_model_the_newest_run_writes_and_is_named(tmp_path, monkeypatch, capsys):
     save_run(tmp_path / "runs", "first", 5)
     monkeypatch.chdir(tmp_path)
-    assert run(["--prompt", "def", "--max-tokens", "3"]) == 0
+    assert run(["--prompt", "def", "--max-tokens", "3", "--seed", "0"]) == 0
     assert (
         f"model: {os.path.join('runs', 'first', 'checkpoints', 'step-00000005')} (newest run; "
         in capsys.readouterr().err
@@ -55,25 +55,8 @@ def test_without_a_model_the_newest_run_writes_and_is_named(tmp_path, monkeypatc
 
 
 def test_json_has_one_object_a_line_for_each_sample(model, capsys):
-    assert (
-        run(
-            [
-                "--prompt",
-                "def",
-                "-m",
-                model,
-                "--max-tokens",
-                "5",
-                "--n",
-                "3",
-                "--json",
-                "--logprobs",
-                "2",
-                "-q",
-            ]
-        )
-        == 0
-    )
+    options = "--prompt def --max-tokens 5 --min-tokens 1 --n 3 --seed 1 --json --logprobs 2 -q".split()
+    assert run([*options, "-m", model]) == 0
     out, err = capsys.readouterr()
     rows = [json.loads(line) for line in out.splitlines()]
     assert err == ""
@@ -246,7 +229,18 @@ def test_a_file_that_is_no_text_is_refused_naming_the_byte(tmp_path, capsys):
 
 
 def test_a_closed_pipe_ends_it_quietly(model):
-    options = ["--prompt", "def", "-m", model, "--max-tokens", "100000", "--roll", "-q"]
+    options = [
+        "--prompt",
+        "def",
+        "-m",
+        model,
+        "--max-tokens",
+        "100000",
+        "--min-tokens",
+        "100000",
+        "--roll",
+        "-q",
+    ]
     process = subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -259,7 +253,7 @@ def test_a_closed_pipe_ends_it_quietly(model):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
 def test_ctrl_c_ends_it_with_130_and_no_traceback(model):
-    options = ["--prompt", "def", "-m", model, "--max-tokens", "100000", "--roll"]
+    options = ["--prompt", "def", "-m", model, "--max-tokens", "100000", "--min-tokens", "100000", "--roll"]
     process = subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.read(40)  # it is writing

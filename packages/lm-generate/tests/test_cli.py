@@ -13,6 +13,7 @@ from lm_generate.cli import run
 from tiny_engines import save_run, save_tiny, tiny_engine
 
 COMMAND = [sys.executable, "-m", "lm_generate"]
+ENDLESS = ["--max-tokens", "100000", "--min-tokens", "100000", "--roll"]
 
 
 @pytest.fixture(scope="module")
@@ -55,8 +56,8 @@ def test_without_a_model_the_newest_run_writes_and_is_named(tmp_path, monkeypatc
 
 
 def test_json_has_one_object_a_line_for_each_sample(model, capsys):
-    options = "--prompt def --max-tokens 5 --min-tokens 1 --n 3 --seed 1 --json --logprobs 2 -q".split()
-    assert run([*options, "-m", model]) == 0
+    options = ["--max-tokens", "5", "--min-tokens", "1", "--n", "3", "--seed", "1", "--logprobs", "2"]
+    assert run(["--prompt", "def", "-m", model, *options, "--json", "-q"]) == 0
     out, err = capsys.readouterr()
     rows = [json.loads(line) for line in out.splitlines()]
     assert err == ""
@@ -229,18 +230,7 @@ def test_a_file_that_is_no_text_is_refused_naming_the_byte(tmp_path, capsys):
 
 
 def test_a_closed_pipe_ends_it_quietly(model):
-    options = [
-        "--prompt",
-        "def",
-        "-m",
-        model,
-        "--max-tokens",
-        "100000",
-        "--min-tokens",
-        "100000",
-        "--roll",
-        "-q",
-    ]
+    options = ["--prompt", "def", "-m", model, *ENDLESS, "-q"]
     process = subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     assert process.stderr is not None
@@ -253,7 +243,7 @@ def test_a_closed_pipe_ends_it_quietly(model):
 
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
 def test_ctrl_c_ends_it_with_130_and_no_traceback(model):
-    options = ["--prompt", "def", "-m", model, "--max-tokens", "100000", "--min-tokens", "100000", "--roll"]
+    options = ["--prompt", "def", "-m", model, *ENDLESS]
     process = subprocess.Popen([*COMMAND, *options], stdout=subprocess.PIPE, stderr=subprocess.PIPE)
     assert process.stdout is not None
     process.stdout.read(40)  # it is writing

@@ -30,8 +30,19 @@ class Line:
     faint: bool = False
 
 
-def chart(lines: Sequence[Line], *, x: str, y: str, zoom: bool = False) -> str:
-    """An SVG of the lines; "" where there is nothing to draw. `zoom` leaves the first tenth of the curves out of the y range."""
+def chart(
+    lines: Sequence[Line],
+    *,
+    x: str,
+    y: str,
+    zoom: bool = False,
+    log_x: bool = False,
+    mark: float | None = None,
+) -> str:
+    """An SVG of the lines; "" where there is nothing to draw.
+
+    `zoom` leaves the first tenth of the curves out of the y range, `mark` is an x to draw a dashed line at.
+    """
     drawn = [line for line in lines if len(line.x) > 0]
     if not drawn:
         return ""
@@ -55,6 +66,10 @@ def chart(lines: Sequence[Line], *, x: str, y: str, zoom: bool = False) -> str:
             style |= {"alpha": 0.35} if line.faint else {}
             style |= {"marker": "o", "markersize": 3.5} if line.dots else {}
             axes.plot(xs, ys, **style)
+        if log_x:
+            axes.set_xscale("log")
+        if mark is not None:
+            axes.axvline(mark, color=_INK, linewidth=1.0, linestyle="--")
         _dress(axes, x, y)
         if zoom:
             _zoom(axes, drawn)
@@ -85,7 +100,6 @@ def _dress(axes: Any, x: str, y: str) -> None:
     axes.set_ylabel(y, color=_INK, fontsize=9)
     axes.grid(color=_GRID, linewidth=0.6)
     axes.tick_params(colors=_INK, labelsize=8, length=0)
-    axes.ticklabel_format(axis="x", style="plain")
     axes.xaxis.set_major_formatter(lambda value, _: _short(value))
     for side, spine in axes.spines.items():
         spine.set_visible(side == "bottom")

@@ -10,26 +10,25 @@ import difflib
 import errno
 import os
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Sequence
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-from cyclopts import App, CycloptsError, Group, Parameter
+from cyclopts import App, CycloptsError, Parameter
 
 from lm_train.closing import closing_lines, own_command
+from lm_train.command_types import SETTINGS, Action, Config, Files
 from lm_train.config import TrainConfig
 from lm_train.config_file import recipes, to_toml
 from lm_train.errors import ConfigError, LmTrainError
 from lm_train.layers import ALL_COMMANDS, normalized, sources
 from lm_train.run_errors import NotFiniteError, RunError
 from lm_train.signals import EXIT_STOPPED, Stop, Stopped
+from lm_train.study_commands import lr_command
 
 EXIT_DONE, EXIT_FAULT, EXIT_USAGE = 0, 1, 2
-Action = Callable[[Stop], int]
-
-_SETTINGS = Group("Settings from files", sort_key=0)
 _EPILOGUE = (
     "Any option can stand in a file (a dot is a table: [optim] lr = 0.001) or in the environment (--optim.lr: LM_OPTIM_LR). "
     "A flag goes before the environment, that before files, later files before earlier ones."
@@ -44,16 +43,15 @@ app = App(
     exit_on_error=False,
     print_error=False,
 )
-Config = Annotated[TrainConfig, Parameter(name="*")]
-Files = Annotated[tuple[str, ...], Parameter(group=_SETTINGS, negative=())]
+app.command(lr_command, name="lr")
 
 
 @app.default
 def train_command(
     *,
     config: Files = (),
-    resume: Annotated[str | None, Parameter(group=_SETTINGS)] = None,
-    print_config: Annotated[bool, Parameter(group=_SETTINGS, negative=())] = False,
+    resume: Annotated[str | None, Parameter(group=SETTINGS)] = None,
+    print_config: Annotated[bool, Parameter(group=SETTINGS, negative=())] = False,
     settings: Config = TrainConfig(),  # noqa: B008
 ) -> Action:
     """Train a model; a new run, or one that was stopped.

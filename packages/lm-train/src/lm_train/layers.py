@@ -20,7 +20,7 @@ from lm_train.run_errors import RunError
 from lm_train.run_folder import RunFolder, newest_run
 
 COMMANDS = ("prepare", "verify", "report")  # those that take no settings
-ALL_COMMANDS = (*COMMANDS, "plan")
+ALL_COMMANDS = (*COMMANDS, "plan", "lr")
 
 
 def normalized(arguments: Sequence[str]) -> list[str]:

@@ -7,7 +7,7 @@ from __future__ import annotations
 
 from dataclasses import dataclass
 from pathlib import Path
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 from lm_train.charts import Line, chart
 from lm_train.config import TrainConfig
@@ -15,6 +15,9 @@ from lm_train.config_file import differences, read_config, to_settings
 from lm_train.display import clock
 from lm_train.metrics import read_lines
 from lm_train.run_folder import RunFolder
+
+if TYPE_CHECKING:
+    from jinja2 import Environment
 
 _SHOWN_SAMPLES = 12
 
@@ -85,25 +88,33 @@ class Page:
 
 def write_report(*runs: RunFolder, out: Path | None = None) -> Path:
     """Write the page of the runs; gives its path: report.html in the one run, comparison.html beside several, or `out`."""
+    pages = [read_page(run) for run in runs]
+    html = (
+        environment()
+        .get_template("report.html.j2")
+        .render(
+            pages=pages,
+            charts=_charts(pages),
+            settings=_differing(pages),
+            title=" · ".join(page.name for page in pages),
+        )
+    )
+    path = out or (runs[0].report if len(runs) == 1 else runs[0].path.parent / "comparison.html")
+    path.write_text(html, encoding="utf-8")
+    return path
+
+
+def environment() -> Environment:
+    """Where the templates are; every value in them is escaped unless it is marked safe."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    pages = [read_page(run) for run in runs]
-    environment = Environment(
+    return Environment(
         loader=PackageLoader("lm_train"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
-    html = environment.get_template("report.html.j2").render(
-        pages=pages,
-        charts=_charts(pages),
-        settings=_differing(pages),
-        title=" · ".join(page.name for page in pages),
-    )
-    path = out or (runs[0].report if len(runs) == 1 else runs[0].path.parent / "comparison.html")
-    path.write_text(html, encoding="utf-8")
-    return path
 
 
 def read_page(run: RunFolder) -> Page:

@@ -1,3 +1,5 @@
+from dataclasses import replace
+
 import pytest
 import torch
 from lm_core import ModelConfig, Transformer, cross_entropy
@@ -77,6 +79,17 @@ def bytes_kept(model, ids):
 def test_the_memory_of_the_activations_is_what_torch_keeps(variant, dropout):
     model = tiny_model(variant, dropout=dropout)
     assert bytes_kept(model, some_ids(3, 16)) == activation_bytes(model.config, 3, 16)
+
+
+@pytest.mark.parametrize("variant", ["llama", "mistral", "gpt2", "soft-capped, padded"])
+def test_with_recomputing_only_the_inputs_of_the_blocks_are_kept_until_the_way_back(variant):
+    model = tiny_model(variant, dropout=0.1, n_layers=4)
+    config, d_model = model.config, 4 * 3 * 16 * model.config.d_model
+    one_block = activation_bytes(config, 3, 16) - activation_bytes(replace(config, n_layers=3), 3, 16)
+    model.recompute = True
+    expected = activation_bytes(config, 3, 16, recompute=True) - one_block + d_model
+    assert bytes_kept(model, some_ids(3, 16)) == expected
+    assert activation_bytes(config, 3, 16, recompute=True) < 0.5 * activation_bytes(config, 3, 16)
 
 
 @pytest.mark.parametrize("name", OPTIMIZERS)

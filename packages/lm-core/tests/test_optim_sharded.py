@@ -1,4 +1,4 @@
-"""Every optimizer, and clipping, on parameters that two processes hold halves of (FSDP2's DTensors)."""
+"""Every optimizer, clipping and the average of the weights, on parameters that two processes hold halves of (FSDP2's DTensors)."""
 
 import subprocess
 import sys
@@ -9,7 +9,7 @@ RANK = """
 import sys
 import torch
 import torch.distributed as dist
-from lm_core.optim import Adafactor, AdamW, Lion, Muon, ScheduleFreeAdamW, clip_grad_norm
+from lm_core.optim import EMA, Adafactor, AdamW, Lion, Muon, ScheduleFreeAdamW, clip_grad_norm
 from torch.distributed.device_mesh import init_device_mesh
 from torch.distributed.tensor import Shard, distribute_tensor
 
@@ -28,6 +28,7 @@ for kind in (AdamW, Lion, Adafactor, ScheduleFreeAdamW, Muon):
     whole = [torch.nn.Parameter(tensor) for tensor in numbers(0)]
     halves = [torch.nn.Parameter(shard(tensor)) for tensor in numbers(0)]
     optimizers = [kind(whole), kind(halves)]
+    averages = [EMA(whole, 0.9), EMA(halves, 0.9)]
     for step in range(1, 4):
         for parameter, half, gradient in zip(whole, halves, numbers(step), strict=True):
             parameter.grad, half.grad = gradient, shard(gradient)
@@ -35,9 +36,14 @@ for kind in (AdamW, Lion, Adafactor, ScheduleFreeAdamW, Muon):
         torch.testing.assert_close(other.full_tensor(), one)
         for optimizer in optimizers:
             optimizer.step()
+        for average in averages:
+            average.update()
     for parameter, half in zip(whole, halves, strict=True):
         assert half.to_local().shape[0] == parameter.shape[0] // 2
         torch.testing.assert_close(half.full_tensor(), parameter, rtol=1e-5, atol=1e-6, msg=kind.__name__)
+    with averages[0].averaged(), averages[1].averaged():
+        for parameter, half in zip(whole, halves, strict=True):
+            torch.testing.assert_close(half.full_tensor(), parameter, rtol=1e-5, atol=1e-6, msg=kind.__name__)
 dist.destroy_process_group()
 """
 

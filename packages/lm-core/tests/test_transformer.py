@@ -29,6 +29,33 @@ def test_the_fast_paths_give_the_plain_definitions_logits_and_gradients(variant)
         torch.testing.assert_close(gradient, expected[name], atol=1e-12, rtol=1e-9, msg=name)
 
 
+@pytest.mark.parametrize("variant", ["llama", "qwen3", "gpt2"])
+@pytest.mark.parametrize("dropout", [0.0, 0.2])
+def test_recomputed_blocks_give_the_same_gradients_to_the_last_bit(variant, dropout):
+    model, ids = tiny_model(variant, dropout=dropout), some_ids(2, 12)
+    torch.manual_seed(3)
+    expected = gradients(model, ids)
+    model.zero_grad(set_to_none=True)
+    model.recompute = True
+    torch.manual_seed(3)
+    for name, gradient in gradients(model, ids).items():
+        assert torch.equal(gradient, expected[name]), name
+
+
+def test_every_block_runs_twice_when_recomputed_and_once_when_nothing_is_to_be_learnt():
+    model, ids = tiny_model(dropout=0.1), some_ids(2, 12)
+    model.recompute = True
+    runs = []
+    for block in model.blocks:
+        block.attention.register_forward_hook(lambda module, *_: runs.append(module.layer))
+    model.loss(ids, ids).backward()
+    assert runs == [0, 1, 1, 0]
+    runs.clear()
+    with torch.no_grad():
+        model(ids)
+    assert runs == [0, 1]
+
+
 @pytest.mark.parametrize("variant", VARIANTS)
 def test_every_parameter_gets_a_gradient(variant):
     for name, gradient in gradients(tiny_model(variant), some_ids(2, 40)).items():

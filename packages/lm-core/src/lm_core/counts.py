@@ -92,7 +92,9 @@ def optimizer_bytes(config: ModelConfig, optimizer: str, bytes_per_number: int =
     return numbers * bytes_per_number
 
 
-def activation_bytes(config: ModelConfig, batch: int, length: int, bytes_per_number: int = 4) -> int:
+def activation_bytes(
+    config: ModelConfig, batch: int, length: int, bytes_per_number: int = 4, *, recompute: bool = False
+) -> int:
     """What a forward pass keeps for the backward pass: `model(ids)` in eager mode with the fast paths, before the loss.
 
     Numbers a token, with d = d_model, q = n_heads d_head, k = n_kv_heads d_head, f = d_ff:
@@ -104,7 +106,8 @@ def activation_bytes(config: ModelConfig, batch: int, length: int, bytes_per_num
         the rest    2 d and the last norm's; dropout: d more; logit_softcap: padded_vocab_size more; the id, 8 bytes
 
     A sliding window shorter than the sequence adds its mask, length**2 numbers a layer. cross_entropy then keeps
-    vocab_size numbers a token, model.loss d_model.
+    vocab_size numbers a token, model.loss d_model. With `recompute` it is d for each block, and in the backward pass all
+    of one block at a time.
     """
     d, q, k = config.d_model, config.n_heads * config.d_head, config.n_kv_heads * config.d_head
     inner = {"swiglu": 4, "gelu": 2, "silu": 2, "relu2": 3}[config.activation] * config.d_ff
@@ -118,6 +121,8 @@ def activation_bytes(config: ModelConfig, batch: int, length: int, bytes_per_num
     if config.logit_softcap is not None:
         rest += config.padded_vocab_size
     windowed = config.sliding_window is not None and config.sliding_window < length
-    masks = config.n_layers * length**2 if windowed else 0
-    numbers = batch * length * (config.n_layers * block + rest) + masks
+    mask = length**2 if windowed else 0
+    layers = 1 if recompute else config.n_layers
+    inputs = (config.n_layers - layers) * d  # of the blocks that are not held whole
+    numbers = batch * length * (layers * block + inputs + rest) + layers * mask
     return numbers * bytes_per_number + batch * length * 8

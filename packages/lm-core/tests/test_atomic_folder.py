@@ -41,15 +41,25 @@ def test_nothing_is_left_when_the_block_fails(tmp_path, error):
 
 
 def test_an_existing_target_is_refused_before_and_after_writing(tmp_path):
-    (tmp_path / "a").mkdir()
+    (tmp_path / "a" / "old").mkdir(parents=True)
     with (
         pytest.raises(FolderExistsError, match="a exists already; choose another name or remove it first"),
         new_folder(tmp_path / "a"),
     ):
         pytest.fail("the block must not run")
     with pytest.raises(FolderExistsError), new_folder(tmp_path / "b"):
-        (tmp_path / "b").mkdir()
+        (tmp_path / "b").write_text("another's")
     assert names(tmp_path) == ["a", "b"]
+    assert names(tmp_path / "a") == ["old"]
+    assert (tmp_path / "b").read_text() == "another's"
+
+
+def test_an_empty_folder_is_as_good_as_none(tmp_path):
+    (tmp_path / "a").mkdir()
+    with new_folder(tmp_path / "a") as folder:
+        (folder / "file").write_bytes(b"x")
+    assert names(tmp_path) == ["a"]
+    assert names(tmp_path / "a") == ["file"]
 
 
 def test_replace_puts_the_new_folder_in_the_place_of_the_old(tmp_path):

@@ -119,6 +119,11 @@ def test_a_token_id_outside_the_vocabulary_is_not_written(tmp_path):
         save_model(tiny_model(), tmp_path / "m", eos_token_id=61)
 
 
+def test_the_weights_may_be_read_by_whoever_may_read_the_other_files(folder):
+    modes = {path.stat().st_mode for path in folder.iterdir()}
+    assert len(modes) == 1
+
+
 def test_an_existing_folder_is_not_overwritten(folder):
     with pytest.raises(FileExistsError, match="exists already"):
         save_model(tiny_model(), folder)

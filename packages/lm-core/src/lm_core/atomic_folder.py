@@ -105,14 +105,14 @@ def new_folder(target: Path | str, *, replace: bool = False, expected_bytes: int
     Missing parents of `target` are made. On a clean exit every file and folder is fsynced, the temporary
     folder is renamed to `target`, and the parent is fsynced. When the body raises, nothing is left.
 
-    `replace=False`: an existing `target` is a `FolderExistsError`, before anything is written.
+    `replace=False`: an existing `target` is a `FolderExistsError`, before anything is written, unless it is an empty folder.
     `replace=True`: an existing `target` is first renamed to `.tmp-<name>-<random>` and deleted after the new
     one is in place; a crash between the two renames leaves the old folder, whole, under that name.
     `expected_bytes`: how much will be written, so that a disk with less room is refused at the start.
     A disk that fills up on the way is a `DiskFullError`, also when a library reports it as its own error.
     """
     target = Path(target)
-    if not replace and os.path.lexists(target):
+    if not replace and _is_taken(target):
         raise _exists(target)
     target.parent.mkdir(parents=True, exist_ok=True)
     require_space(target.parent, expected_bytes)
@@ -133,8 +133,12 @@ def _rename_into_place(temporary: Path, target: Path, *, replace: bool) -> None:
     if not os.path.lexists(target):
         os.rename(temporary, target)
         return
-    if not replace:  # somebody else made it while we were writing
-        raise _exists(target)
+    if not replace:
+        if _is_taken(target):  # somebody else made it while we were writing
+            raise _exists(target)
+        os.rmdir(target)
+        os.rename(temporary, target)
+        return
     aside = temporary_sibling(target)
     os.rename(target, aside)
     try:
@@ -146,6 +150,13 @@ def _rename_into_place(temporary: Path, target: Path, *, replace: bool) -> None:
         shutil.rmtree(aside, ignore_errors=True)
     else:
         aside.unlink()
+
+
+def _is_taken(target: Path) -> bool:
+    """Whether there is anything under this name but an empty folder."""
+    if target.is_symlink() or not target.is_dir():
+        return os.path.lexists(target)
+    return any(target.iterdir())
 
 
 def _exists(target: Path) -> FolderExistsError:

@@ -21,7 +21,7 @@ class KVCache:
     def __init__(
         self,
         config: ModelConfig,
-        batch: int,
+        batch: int = 1,
         capacity: int | None = None,
         *,
         device: torch.device | str = "cpu",

@@ -119,15 +119,24 @@ def write_tensors(folder: Path, tensors: dict[str, Tensor], max_shard_bytes: int
         shards[-1].append(name)
         held += size
     if len(shards) == 1:
-        save_file(tensors, folder / SINGLE, metadata=METADATA)
+        _save(tensors, folder / SINGLE)
         return
     weight_map: dict[str, str] = {}
     for number, names in enumerate(shards, start=1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        save_file({name: tensors[name] for name in names}, folder / file, metadata=METADATA)
+        _save({name: tensors[name] for name in names}, folder / file)
         weight_map |= dict.fromkeys(names, file)
     index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
     (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+
+
+def _save(tensors: dict[str, Tensor], path: Path) -> None:
+    path.touch()
+    mode = (
+        path.stat().st_mode
+    )  # what the umask makes of a new file; safetensors' own is for its owner's eyes only
+    save_file(tensors, path, metadata=METADATA)
+    path.chmod(mode)
 
 
 def tensor_file_paths(folder: Path) -> list[Path]:

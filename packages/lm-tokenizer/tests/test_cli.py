@@ -101,7 +101,7 @@ def test_convert_goes_through_every_format_and_back(folder: Path):
     ("arguments", "message"),
     [
         (["encode", "-t", "absent.json"], "absent.json: No such file or directory"),
-        (["encode", "-t", "text.txt"], "text.txt: line 1, column 1: expected value"),
+        (["encode", "-t", "text.txt"], "text.txt: line 1, column 1: not JSON: expected value"),
         (["encode", "-t", "tokenizer.json", "absent.txt"], "absent.txt"),
         (["encode", "-t", "tokenizer.json", "binary"], "binary: not UTF-8 text at byte 1"),
         (
@@ -123,6 +123,8 @@ def test_convert_goes_through_every_format_and_back(folder: Path):
         ),
         (["train", "absent.txt", "-o", "x.json"], "absent.txt: No such file or directory"),
         (["train", "text.txt", "-o", "x.json", "--vocab-size", "9"], "a vocabulary of 9 is too small"),
+        (["train", "text.txt", "-o", "x.json", "--vocab-size=-9"], "vocab_size must be from 0 to 2**63 - 1"),
+        (["train", "text.txt", "-o", "no/x.json"], "no/x.json: there is no folder no that can be written to"),
         (["convert", "tokenizer.json", "x.json", "--special", "<|x|>"], "names its special tokens itself"),
     ],
 )
@@ -143,6 +145,13 @@ def test_a_wrong_option_is_exit_code_2(capsys: pytest.CaptureFixture[str]):
         main(["train", "a", "-o", "b", "--vocab", "x"])
     assert end.value.code == 2
     assert "invalid int value: 'x'" in capsys.readouterr().err
+
+
+def test_a_misspelt_option_names_the_nearest_one(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as end:
+        main(["train", "a", "-o", "b", "--vocabsize", "300"])
+    assert end.value.code == 2
+    assert "train takes no --vocabsize; did you mean --vocab-size?" in capsys.readouterr().err
 
 
 def test_a_closed_pipe_is_not_an_error(folder: Path):

@@ -76,7 +76,9 @@ def test_ids_equal_tiktokens_on_small_alphabets(text: str):
 
 def test_text_and_its_bytes_have_the_same_ids(tokenizer: Tokenizer):
     for text in SHORTER:
-        assert tokenizer.encode_bytes(text.encode()) == tokenizer.encode_ordinary(text)
+        ids = tokenizer.encode_ordinary(text)
+        for data in (text.encode(), bytearray(text.encode()), memoryview(text.encode())):
+            assert tokenizer.encode_bytes(data) == ids
 
 
 def test_every_encoding_function_gives_the_same_ids(tokenizer: Tokenizer):

@@ -1,6 +1,7 @@
 """Every format gives the same tokenizer back, other libraries read ours, and ours reads theirs."""
 
 import json
+import os
 from pathlib import Path
 from typing import Any
 
@@ -35,6 +36,8 @@ def test_all_formats_give_the_same_tokenizer(pattern: str, tmp_path: Path):
             special,
             pattern,
         ),
+        Tokenizer.from_vocab(tokenizer.vocab, tokenizer.merges, list(special), pattern),
+        Tokenizer.from_vocab(tokenizer.vocab, tokenizer.merges, special, pattern),
     ]
     for reading in readings:
         assert reading.fingerprint == tokenizer.fingerprint
@@ -296,3 +299,13 @@ def test_saving_over_a_file_that_cannot_be_replaced_leaves_it(tmp_path: Path):
     assert (tmp_path / "folder.json" / "tokenizer.json").is_file()
     with pytest.raises(TokenizerFileError, match="No such file or directory"):
         trained().save(tmp_path / "absent" / "tokenizer.json")
+    with pytest.raises(TokenizerFileError, match=r"folder\.json: a folder; name a file in it"):
+        trained().save_tiktoken(tmp_path / "folder.json")
+
+
+@pytest.mark.skipif(not hasattr(os, "mkfifo"), reason="this system has no named pipes")
+def test_a_pipe_or_a_device_is_never_replaced_by_a_file(tmp_path: Path):
+    os.mkfifo(tmp_path / "pipe")  # what is done to it would be done to /dev/null
+    with pytest.raises(TokenizerFileError, match="pipe: no regular file; name another"):
+        trained().save(tmp_path / "pipe")
+    assert (tmp_path / "pipe").is_fifo()

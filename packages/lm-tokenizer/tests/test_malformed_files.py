@@ -279,7 +279,10 @@ def test_a_long_token_is_read_in_little_time(tmp_path: Path):
         (({256: b""}, []), "token id 256 stands for no bytes"),
         (({}, [], {"<|x|>": 97}), "is also an ordinary token"),
         (({}, [], ["a"]), "is also an ordinary token"),
+        (({256: b"ab"}, [(b"a", b"b")], ["ab"]), "is also an ordinary token"),
         (({}, [], ["<|x|>", "<|x|>"]), "is listed twice"),
+        (({2**32: b"ab"}, []), r"an id is a number from 0 to 2\*\*32 - 1, got 4294967296"),
+        (({}, [], {"<|x|>": -1}), r"an id is a number from 0 to 2\*\*32 - 1, got -1"),
     ],
 )
 def test_parts_that_make_no_vocabulary_are_refused(arguments: tuple[Any, ...], message: str):

@@ -3,7 +3,7 @@
 import pytest
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lm_tokenizer import Special, SpecialTokenError, Tokenizer
+from lm_tokenizer import Special, SpecialTokenError, Tokenizer, TokenizerError
 from trained import END, trained
 
 PAD = "<|pad|>"
@@ -80,6 +80,11 @@ def test_a_wrong_name_is_refused_rather_than_ignored():
         trained().encode("a", allowed_special={"<|eot|>"})
     with pytest.raises(SpecialTokenError, match=r'"all" or a collection of special tokens, not one str'):
         trained().encode("a", allowed_special=END)
+
+
+def test_one_str_is_no_list_of_special_tokens():
+    with pytest.raises(TokenizerError, match=r"a list of tokens, not one str; write \['<\|x\|>'\]"):
+        Tokenizer.train(texts=["a"], vocab_size=300, special_tokens="<|x|>")
 
 
 def test_in_a_batch_the_text_is_named_too():

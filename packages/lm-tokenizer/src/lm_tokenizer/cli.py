@@ -6,7 +6,9 @@ Exit codes: 0 done; 2 what the user gave cannot be used (one line says why); 1 a
 from __future__ import annotations
 
 import argparse
+import difflib
 import os
+import re
 import sys
 from collections.abc import Callable, Sequence
 
@@ -33,7 +35,12 @@ examples:
 def main(arguments: Sequence[str] | None = None) -> int:
     """Runs one command; the console script's entry."""
     parser = make_parser()
-    options = parser.parse_args(arguments)
+    options, unknown = parser.parse_known_args(arguments)
+    if unknown:
+        near = difflib.get_close_matches(unknown[0], options.known, 1)
+        parser.error(
+            f"{options.command} takes no {unknown[0]}" + (f"; did you mean {near[0]}?" if near else "")
+        )
     try:
         run: Callable[[argparse.Namespace], None] = options.run
         run(options)
@@ -165,6 +172,8 @@ def make_parser() -> argparse.ArgumentParser:
         help="special token; the source names none",
     )
     convert.set_defaults(run=run_convert)
+    for command in commands.choices.values():
+        command.set_defaults(known=re.findall(r"--[a-z-]+", command.format_usage()))
     return parser
 
 

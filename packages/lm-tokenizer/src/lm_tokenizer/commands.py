@@ -17,6 +17,9 @@ from lm_tokenizer.types import AllOrSome
 
 
 def run_train(options: argparse.Namespace) -> None:
+    folder = Path(options.output).parent
+    if not (folder.is_dir() and os.access(folder, os.W_OK)):  # told now, not when the work is done
+        raise TokenizerError(f"{options.output}: there is no folder {folder} that can be written to")
     tokenizer = Tokenizer.train(
         files=options.files,
         vocab_size=options.vocab_size,

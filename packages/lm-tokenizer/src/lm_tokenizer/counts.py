@@ -22,7 +22,7 @@ class PretokenCounts:
     """
 
     def __init__(self, pattern: str = "gpt2", special_tokens: Sequence[str] = ("<|endoftext|>",)) -> None:
-        self._core = _rust.Counts(pattern, list(special_tokens))
+        self._core = _rust.Counts(pattern, listed(special_tokens))
 
     @property
     def pattern(self) -> str:
@@ -120,6 +120,13 @@ def check_texts(texts: Iterable[str]) -> Iterator[str]:
     if isinstance(texts, (str, bytes)):
         raise TokenizerError(f"wanted several texts, got one {type(texts).__name__}; put it into a list")
     return iter(texts)
+
+
+def listed(special_tokens: Iterable[str]) -> list[str]:
+    """Special tokens as a list; a single str is refused likewise."""
+    if isinstance(special_tokens, str):
+        raise TokenizerError(f"special_tokens is a list of tokens, not one str; write [{special_tokens!r}]")
+    return list(special_tokens)
 
 
 def total_bytes(files: Iterable[str]) -> int | None:

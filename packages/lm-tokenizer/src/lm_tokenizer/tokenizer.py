@@ -11,10 +11,11 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lm_tokenizer import _rust
-from lm_tokenizer.counts import PretokenCounts, as_progress, check_texts
+from lm_tokenizer.counts import PretokenCounts, as_progress, check_texts, listed
 from lm_tokenizer.decode_stream import DecodeStream
 from lm_tokenizer.encode_file import encode_file
 from lm_tokenizer.errors import TokenizerError
+from lm_tokenizer.given_vocab import ordinary_and_special
 from lm_tokenizer.types import AllOrSome, FileEncoding, ProgressFunction, Special, StrPath, TieBreak
 
 if TYPE_CHECKING:
@@ -96,6 +97,9 @@ class Tokenizer:
             raise TokenizerError(
                 f"train from one of files, texts or counts; got {' and '.join(given) or 'none of them'}"
             )
+        for name, number in (("vocab_size", vocab_size), ("min_frequency", min_frequency)):
+            if not 0 <= number < 2**63:
+                raise TokenizerError(f"{name} must be from 0 to 2**63 - 1, got {number}")
         if counts is None:
             counts = PretokenCounts(pattern=pattern, special_tokens=special_tokens)
             if files is not None:
@@ -104,7 +108,7 @@ class Tokenizer:
                 counts.add_texts(texts or ())
         counts.check_fits(pattern, special_tokens)
         core = _rust.Core.train(
-            counts._core, vocab_size, list(special_tokens), tie_break, min_frequency, as_progress(progress)
+            counts._core, vocab_size, listed(special_tokens), tie_break, min_frequency, as_progress(progress)
         )
         return cls(core)
 
@@ -113,20 +117,21 @@ class Tokenizer:
         cls,
         vocab: Mapping[int, bytes],
         merges: Sequence[tuple[bytes, bytes]],
-        special_tokens: Mapping[str, int] | Sequence[str] = (),
+        special_tokens: Mapping[str, int] | Sequence[str] | None = (),
         pattern: str = "gpt2",
     ) -> Tokenizer:
         """A tokenizer from its parts: tokens by id, merges in order of rank, special tokens.
 
-        Special tokens without ids get the first ids after the vocabulary's largest.
+        A special token that stands in the vocabulary, as it does in `tok.vocab`, keeps its id there; one that has none
+        gets the first id after the vocabulary's largest.
         """
-        special = _with_ids(special_tokens, max(vocab, default=-1) + 1)
-        return cls(_rust.Core.from_vocab(list(vocab.items()), list(merges), special, pattern))
+        ordinary, special = ordinary_and_special(vocab, merges, special_tokens or ())
+        return cls(_rust.Core.from_vocab(ordinary, list(merges), special, pattern))
 
     @classmethod
     def characters(cls, text: str, special_tokens: Sequence[str] = ()) -> Tokenizer:
         """A character-level tokenizer: one id for each distinct character of `text`, by ascending code point."""
-        return cls(_rust.Core.characters(text, list(special_tokens)))
+        return cls(_rust.Core.characters(text, listed(special_tokens)))
 
     @classmethod
     def load(cls, path: StrPath) -> Tokenizer:
@@ -147,7 +152,7 @@ class Tokenizer:
         Special tokens without ids get the first ids after the file's largest.
         """
         named = list(special_tokens.items()) if isinstance(special_tokens, Mapping) else []
-        following = [] if isinstance(special_tokens, Mapping) else list(special_tokens)
+        following = [] if isinstance(special_tokens, Mapping) else listed(special_tokens)
         return cls(_rust.Core.load_tiktoken(os.fspath(path), pattern, named, following))
 
     @classmethod
@@ -159,7 +164,7 @@ class Tokenizer:
         A special token has the id that `vocab.json` gives its text, or the first one after the largest.
         """
         return cls(
-            _rust.Core.load_vocab_merges(os.fspath(vocab), os.fspath(merges), pattern, list(special_tokens))
+            _rust.Core.load_vocab_merges(os.fspath(vocab), os.fspath(merges), pattern, listed(special_tokens))
         )
 
     def save(self, path: StrPath) -> None:
@@ -226,12 +231,12 @@ class Tokenizer:
         """The ids of a text in which special tokens are ordinary text; never gives a special id."""
         return self._core.encode_ordinary(text)
 
-    def encode_bytes(self, data: bytes) -> list[int]:
+    def encode_bytes(self, data: bytes | bytearray | memoryview) -> list[int]:
         """The ids of any bytes, as ordinary text; `decode_bytes` gives them back exactly.
 
         Bytes that are no UTF-8 are cut like symbols. A tokenizer that normalizes text does so with the UTF-8 in them.
         """
-        return self._core.encode_bytes(data)
+        return self._core.encode_bytes(data if isinstance(data, bytes) else bytes(memoryview(data)))
 
     def encode_parts(self, parts: Iterable[str | Special]) -> list[int]:
         """The ids of parts in a row: `Special(token)` is that token, a str is ordinary text whatever it holds.
@@ -360,9 +365,3 @@ class Tokenizer:
 
 def _from_json(text: str) -> Tokenizer:
     return Tokenizer(_rust.Core.from_json(text))
-
-
-def _with_ids(special_tokens: Mapping[str, int] | Sequence[str], first: int) -> list[tuple[str, int]]:
-    if isinstance(special_tokens, Mapping):
-        return list(special_tokens.items())
-    return [(token, first + place) for place, token in enumerate(special_tokens)]

@@ -17,7 +17,8 @@ pub(super) fn io(file: &Path, error: &std::io::Error) -> Error {
 pub(super) fn json(file: &Path, error: &serde_json::Error) -> Error {
     let text = error.to_string();
     let problem = text.split(" at line ").next().unwrap_or(&text);
-    wrong(file, format!("line {}, column {}", error.line(), error.column()), problem)
+    let what = if error.is_data() { "" } else { "not JSON: " };
+    wrong(file, format!("line {}, column {}", error.line(), error.column()), format!("{what}{problem}"))
 }
 
 /// `text` shortened for an error message, with unprintable characters escaped.

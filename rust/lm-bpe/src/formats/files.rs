@@ -32,11 +32,17 @@ pub(super) struct Unfinished {
 }
 
 impl Unfinished {
-    /// A hidden name in the folder of `path`, of this process's own.
+    /// A hidden name in the folder of `path`, of this process's own. A `path` that is a folder is refused here, before
+    /// any work, and so is a device such as `/dev/null`: renaming would put a file in its place.
     pub(super) fn beside(path: &Path) -> Result<Self, Error> {
         let Some(name) = path.file_name() else {
             return Err(wrong(path, "", "names no file to write"));
         };
+        match fs::metadata(path) {
+            Ok(there) if there.is_dir() => return Err(wrong(path, "", "a folder; name a file in it to write")),
+            Ok(there) if !there.is_file() => return Err(wrong(path, "", "no regular file; name another to write")),
+            _ => {}
+        }
         let mut hidden = std::ffi::OsString::from(".tmp-");
         hidden.push(name);
         hidden.push(format!("-{}", std::process::id()));

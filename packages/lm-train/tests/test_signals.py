@@ -38,8 +38,8 @@ def send_in(monkeypatch, module, name, number, call=2):
 @pytest.mark.parametrize(
     ("phase", "number", "call", "step"),
     [
-        ("train_step", signal.SIGINT, 1, 1),
-        ("train_step", signal.SIGTERM, 5, 5),
+        ("run_step", signal.SIGINT, 1, 1),
+        ("run_step", signal.SIGTERM, 5, 5),
         ("evaluate", signal.SIGUSR1, 1, 4),
         ("evaluate", signal.SIGTERM, 3, 12),  # the closing one
         ("sample", signal.SIGINT, 1, 6),

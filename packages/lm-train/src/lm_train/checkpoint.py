@@ -42,12 +42,13 @@ def save_checkpoint(
     keep: int,
     best: int | None = None,
     facts: dict[str, Any],
+    world_size: int = 1,
 ) -> Path:
     """Commit the run's state under `folder` and prune to the newest `keep` and the one of step `best`. Raises lm_core's DiskFullError when there is no room."""
 
     def add_files(target: Path) -> None:
         tokenizer.save(target)
-        write_state(target, state, optimizers, seed=seed)
+        write_state(target, state, optimizers, seed=seed, world_size=world_size)
 
     target = checkpoint_path(folder, state.step)
     if not target.exists():

@@ -23,12 +23,17 @@ from lm_train.command_types import SETTINGS, Action, Config, Files
 from lm_train.config import TrainConfig
 from lm_train.config_file import recipes, to_toml
 from lm_train.errors import ConfigError, LmTrainError
+from lm_train.launcher import EXIT_STOPPED, check_restarts, exit_when_stopped, is_follower
 from lm_train.layers import ALL_COMMANDS, normalized, sources
-from lm_train.run_errors import NotFiniteError, RunError
-from lm_train.signals import EXIT_STOPPED, Stop, Stopped
+from lm_train.run_errors import LeaderError, NotFiniteError, RankLostError, ReplicaError, RunError
+from lm_train.signals import Stop, Stopped
 from lm_train.study_commands import lr_command
 
 EXIT_DONE, EXIT_FAULT, EXIT_USAGE = 0, 1, 2
+_FAULTS = (NotFiniteError, RankLostError, ReplicaError)
+# What the first of several processes answers without training.
+_ANSWERED_AT_ONCE = {"--help", "-h", "--version", "--print-config"}
+
 _EPILOGUE = (
     "Any option can stand in a file (a dot is a table: [optim] lr = 0.001) or in the environment (--optim.lr: LM_OPTIM_LR). "
     "A flag goes before the environment, that before files, later files before earlier ones."
@@ -237,6 +242,8 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run the program; the exit code. A user's mistake becomes one message on stderr."""
     _share_the_cpu()
+    if is_follower():
+        return _follow(list(arguments))
     stop = Stop()
     with stop.installed():
         try:
@@ -254,10 +261,34 @@ def run(arguments: Sequence[str]) -> int:
             return _complain(message, code)
 
 
+def _follow(arguments: list[str]) -> int:
+    """A process after the first of several: no settings, no words; 0 once the first, which tells what there is to tell, has ended."""
+    if arguments[:1] in [[command] for command in ALL_COMMANDS] or set(arguments) & _ANSWERED_AT_ONCE:
+        return EXIT_DONE
+    stop = Stop()
+    with stop.installed():
+        try:
+            from lm_train.run import follow_run
+
+            follow_run(stop)
+            return EXIT_DONE
+        except Stopped:
+            return exit_when_stopped()
+        except LeaderError:
+            return EXIT_DONE
+        except Exception as error:
+            message, code = explain(error)
+            if message is None:
+                raise
+            return _complain(message, code)
+
+
 def _dispatch(arguments: list[str], stop: Stop) -> int:
     if arguments and not arguments[0].startswith("-") and arguments[0] not in ALL_COMMANDS:
         raise ConfigError(_no_such_command(arguments[0]))
     tokens = normalized(arguments)
+    if arguments[:1] not in [[command] for command in ALL_COMMANDS]:
+        check_restarts(tokens)
     app.config = sources(tokens)
     action = app(tokens)
     return action(stop) if callable(action) else EXIT_DONE  # --help and --version have printed themselves
@@ -275,7 +306,7 @@ def explain(error: Exception) -> tuple[str | None, int]:
     if isinstance(error, CycloptsError):
         return f"{error}\nsee {own_command()} --help; recipes: {', '.join(recipes())}", EXIT_USAGE
     if isinstance(error, LmTrainError):
-        return str(error), EXIT_FAULT if isinstance(error, NotFiniteError) else EXIT_USAGE
+        return str(error), EXIT_FAULT if isinstance(error, _FAULTS) else EXIT_USAGE
     if isinstance(error, OSError) and not type(error).__module__.startswith("lm_"):
         full = error.errno in (errno.ENOSPC, errno.EDQUOT)
         return f"{'the disk is full: ' if full else ''}{error}", EXIT_FAULT
@@ -318,7 +349,7 @@ def _train(settings: TrainConfig, resume_from: str | None, stop: Stop) -> int:
         display.close()
     closing = "\n".join(closing_lines(result, settings, stop, own_command()))
     print(closing, file=sys.stderr if only_json else sys.stdout, flush=True)
-    return EXIT_DONE if result.status == "done" else EXIT_STOPPED
+    return EXIT_DONE if result.status == "done" else exit_when_stopped()
 
 
 def _print(text: str) -> int:

@@ -11,6 +11,7 @@ from typing import TYPE_CHECKING
 
 from lm_train.config import TrainConfig
 from lm_train.display import clock, printable
+from lm_train.launcher import launched, processes_here
 from lm_train.signals import Stop
 
 if TYPE_CHECKING:  # run.py imports torch, and this module also words the errors of `--help`'s neighbours
@@ -59,6 +60,8 @@ def closing_lines(result: RunResult, config: TrainConfig, stop: Stop, command: s
 def own_command() -> str:
     """How this program was called, so that it can be called again: `uv run --package lm-train train` in a uv workspace."""
     name = Path(sys.argv[0]).name
+    if launched():
+        return f"torchrun --nproc-per-node {processes_here()} -m lm_train"
     if name == "__main__.py":
         name = f"{Path(sys.executable).name} -m lm_train"
     elif name not in ("train", "lm-train"):

@@ -222,6 +222,18 @@ class CheckpointConfig:
         _positive(checkpoint__every=self.every, checkpoint__minutes=self.minutes, checkpoint__keep=self.keep)
 
 
+@Parameter(group=Group("Many ranks (torchrun)", sort_key=8))
+@dataclass(frozen=True, kw_only=True)
+class ScaleConfig:
+    """How the processes that torchrun starts share one run."""
+
+    stall_minutes: float = 10.0
+    """Minutes without any progress after which the silent process is named, stacks are printed and the run ends."""
+
+    def __post_init__(self) -> None:
+        _positive(scale__stall_minutes=self.stall_minutes)
+
+
 _RUN = Group("Run", sort_key=1)
 _BUDGET = Group("Budget (one of the first four; one minute unless given)", sort_key=2)
 
@@ -278,6 +290,7 @@ class TrainConfig:
     evaluate: EvaluateConfig = EvaluateConfig()
     samples: SampleConfig = SampleConfig()
     checkpoint: CheckpointConfig = CheckpointConfig()
+    scale: ScaleConfig = ScaleConfig()
 
     def __post_init__(self) -> None:
         budgets = {"minutes": self.minutes, "steps": self.steps, "tokens": self.tokens, "epochs": self.epochs}

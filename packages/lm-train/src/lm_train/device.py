@@ -12,6 +12,7 @@ from pathlib import Path
 import torch
 
 from lm_train.errors import ConfigError
+from lm_train.launcher import processes_here
 
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
@@ -57,7 +58,7 @@ def choose_device(kind: str, dtype: str, threads: int | None) -> Device:
     else:
         chosen = {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
         reasons.append("dtype as asked")
-    count = threads or usable_cpus()
+    count = threads or max(1, usable_cpus() // processes_here())
     torch.set_num_threads(count)
     return Device(kind, chosen, count, "; ".join(reasons))
 

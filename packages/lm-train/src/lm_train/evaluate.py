@@ -16,6 +16,7 @@ from lm_core import Transformer
 from lm_train.batches import ValidationWindows
 from lm_train.compiled import uncompiled
 from lm_train.device import Device
+from lm_train.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -33,20 +34,28 @@ def evaluate(
     device: Device,
     *,
     stopped: Callable[[], bool] = lambda: False,
+    ranks: Ranks | None = None,
 ) -> Evaluation | None:
-    """Score the model on all the windows; None as soon as `stopped()` says so. Leaves the model in training mode."""
+    """Score the model on all the windows; None as soon as `stopped()` says so. Leaves the model in training mode.
+
+    Of several ranks each takes every `world`-th batch of windows, and all get the same result.
+    """
+    ranks = ranks or Ranks()
     nats = 0.0
     model.eval()
     try:
         with torch.no_grad(), uncompiled(model):
-            for number in range(len(windows)):
-                if stopped():
+            for first in range(0, len(windows), ranks.world):
+                if ranks.any(stopped()):
                     return None
-                inputs, targets = (ids.to(device.kind) for ids in windows[number])
-                with device.autocast():
-                    nats += model.loss(inputs, targets).item() * targets.numel()
+                number = first + ranks.rank
+                if number < len(windows):
+                    inputs, targets = (ids.to(device.kind) for ids in windows[number])
+                    with device.autocast():
+                        nats += model.loss(inputs, targets).item() * targets.numel()
     finally:
         model.train()
+    nats = nats if ranks.alone else ranks.total(nats)
     text_bytes = windows.text_bytes
     bits = nats / math.log(2) / text_bytes if text_bytes else None
     return Evaluation(nats / windows.tokens, bits, windows.tokens)

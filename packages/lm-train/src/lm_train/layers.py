@@ -16,6 +16,7 @@ from cyclopts.config import Dict
 
 from lm_train.config import BUDGETS, TrainConfig
 from lm_train.config_file import merge, read_settings
+from lm_train.launcher import run_to_continue, started_again
 from lm_train.run_errors import RunError
 from lm_train.run_folder import RunFolder, newest_run
 
@@ -24,12 +25,23 @@ ALL_COMMANDS = (*COMMANDS, "plan", "lr")
 
 
 def normalized(arguments: Sequence[str]) -> list[str]:
-    """The arguments with the run's folder put behind a bare `--resume` (or `--resume auto`). Raises RunError where none was stopped."""
+    """The arguments with the run's folder put behind a bare `--resume` (or `--resume auto`). Raises RunError where none was stopped.
+
+    With `--name`, `--resume auto` means the run of that name, or a new one where there is none to continue; a launcher that starts a
+    run again means the same.
+    """
     found = list(arguments)
+    names = _values(found, "--name")
+    if names and started_again() and not _values(found, "--resume"):
+        found += ["--resume", "auto"]
     for place, argument in enumerate(found):
         follows = found[place + 1] if place + 1 < len(found) else "-"
         if argument == "--resume" and (follows.startswith("-") or follows == "auto"):
             out = Path((_values(found, "--out") or [TrainConfig().out])[-1])
+            if names and follows == "auto":
+                named = run_to_continue(out, names[-1])
+                found[place : place + 2] = ["--resume", str(named.path)] if named is not None else []
+                break
             run = newest_run(out, stopped=True)
             if run is None:
                 raise RunError(

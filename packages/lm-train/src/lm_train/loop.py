@@ -19,11 +19,13 @@ from lm_train.checkpoint import checkpoints, save_checkpoint
 from lm_train.display import Display
 from lm_train.due import Due
 from lm_train.evaluate import Evaluation, evaluate
+from lm_train.ranks import Order
+from lm_train.replicas import check_replicas
 from lm_train.run_errors import NotFiniteError
 from lm_train.samples import sample
 from lm_train.session import Session
 from lm_train.signals import Stop
-from lm_train.step import StepResult, train_step
+from lm_train.step import StepResult, run_step
 
 _SMOOTHING = 0.9  # share of the old mean in the smoothed loss
 _ASIDE_SHARE = 0.1  # of the training time, for evaluations and samples on the way
@@ -78,7 +80,7 @@ class Loop:
         """The closing evaluation and samples; nothing where a stop was asked for."""
         closing = self.s.windows(self.s.closing_windows)
         self.evaluate(self.windows)  # the last point of the curve: the same text as on the way
-        if closing and self.windows and len(closing) != len(self.windows):
+        if closing and self.windows and closing.windows != self.windows.windows:
             self.evaluate(closing)
         self.write_samples(self.s.prompts)
 
@@ -95,17 +97,9 @@ class Loop:
     def _step(self) -> StepResult:
         s, step = self.s, self.s.state.step
         started = time.perf_counter()
-        s.optimizers.set_step(step, s.budget.factor(step, s.state.total_steps))
-        inputs, targets = (ids.to(s.device.kind) for ids in s.batches.batch(step))
-        result = train_step(
-            s.model,
-            s.optimizers,
-            inputs,
-            targets,
-            clip=s.config.optim.clip,
-            micro_batch=s.config.micro_batch,
-            autocast=s.device.autocast,
-        )
+        factor = s.budget.factor(step, s.state.total_steps)
+        with s.ranks.order(Order.STEP, step, factor):
+            result = run_step(s, step, factor)
         s.recent.append(time.perf_counter() - started)
         s.state.seconds += s.recent[-1]
         return result
@@ -127,7 +121,10 @@ class Loop:
             grad_norm=result.grad_norm if result.updated else None,
             lr=s.optimizers.lr,
             tokens_per_second=round(s.config.tokens_per_step / s.recent[-1], 1),
+            **(s.exchange.figures() if s.exchange else {}),
         )
+        if s.exchange and s.exchange.stop_asked and not self.stop.requested:
+            self.stop.requested = "a signal to another rank"
         self.display.training(s.status(self.held_out))
 
     def _skip(self, result: StepResult) -> None:
@@ -149,7 +146,9 @@ class Loop:
         s = self.s
         if windows is None:
             return True
-        found = evaluate(s.model, windows, s.device, stopped=lambda: self.stop.requested is not None)
+        with s.ranks.order(Order.EVALUATE, windows.windows):
+            stopped = lambda: self.stop.requested is not None  # noqa: E731
+            found = evaluate(s.model, windows, s.device, stopped=stopped, ranks=s.ranks)
         if found is not None:
             self.held_out = found
             s.log(valid_loss=found.loss, valid_bits_per_byte=found.bits_per_byte, valid_tokens=found.tokens)
@@ -165,7 +164,8 @@ class Loop:
         for prompt in prompts:
             if self.stop.requested:
                 return False
-            text = sample(s.model, s.tokenizer, prompt, s.config.samples, seed=s.config.seed)
+            with s.ranks.patience():
+                text = sample(s.model, s.tokenizer, prompt, s.config.samples, seed=s.config.seed)
             written.append((prompt, text))
             s.log_sample(prompt, text)
             self.display.sample(s.state.step, prompt, text)
@@ -178,15 +178,18 @@ class Loop:
         self.checkpoint_due.done()
         if s.state.skipped_in_a_row and (older := checkpoints(s.run.checkpoints)):
             return older[-1]
-        keep = s.config.checkpoint.keep
-        return save_checkpoint(
-            s.run.checkpoints,
-            s.model,
-            s.tokenizer,
-            s.optimizers,
-            s.state,
-            seed=s.config.seed,
-            keep=keep,
-            best=s.state.lowest_step if s.config.checkpoint.best else None,
-            facts=s.facts(),
-        )
+        with s.ranks.order(Order.SAVE):
+            check_replicas(s.model, s.ranks)
+        with s.ranks.patience():
+            return save_checkpoint(
+                s.run.checkpoints,
+                s.model,
+                s.tokenizer,
+                s.optimizers,
+                s.state,
+                seed=s.config.seed,
+                keep=s.config.checkpoint.keep,
+                best=s.state.lowest_step if s.config.checkpoint.best else None,
+                facts=s.facts(),
+                world_size=s.ranks.world,
+            )

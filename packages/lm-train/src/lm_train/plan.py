@@ -34,6 +34,10 @@ def describe(s: Session) -> list[str]:
         f"device     {s.device}",
         f"run        {_budget(c, parameters)} ({s.run.path})",
     ]
+    if not s.ranks.alone:
+        lines.append(
+            f"ranks      {s.ranks.world} processes, {c.batch // s.ranks.world} of {c.batch} windows each, gradients added up once a step"
+        )
     return [*s.notes, *lines]
 
 

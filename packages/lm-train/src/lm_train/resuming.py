@@ -12,7 +12,7 @@ from lm_train.run_errors import RunError
 FREE = frozenset(
     {*BUDGETS, "device", "threads", "micro_batch", "max_minutes", "log", "name", "out", "datasets"}
 )
-FREE_TABLES = ("evaluate.", "samples.", "checkpoint.")
+FREE_TABLES = ("evaluate.", "samples.", "checkpoint.", "scale.")
 
 
 def check_changes(old: TrainConfig, new: TrainConfig, run: Path) -> None:

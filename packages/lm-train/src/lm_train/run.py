@@ -2,7 +2,8 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+import json
+from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
 from lm_core.atomic_folder import require_space
@@ -16,9 +17,11 @@ from lm_train.corpus import open_corpus, reopen_corpus, stem
 from lm_train.display import Display, Silent
 from lm_train.evaluate import Evaluation
 from lm_train.fine_tune import check_vocabulary, with_shape_of_start
+from lm_train.follow import follow, lead
 from lm_train.lock import locked
 from lm_train.loop import Loop
 from lm_train.plan import describe
+from lm_train.ranks import Ranks, joined
 from lm_train.report import write_report
 from lm_train.run_folder import RunFolder
 from lm_train.session import Session, begin, check, reopen
@@ -48,20 +51,39 @@ class RunResult:
     best_checkpoint: Path | None
     """The checkpoint of the lowest held-out loss, where it was asked for (`checkpoint.best`)."""
 
+    def to_json(self) -> str:
+        """What rank 0 tells the other ranks."""
+        return json.dumps(asdict(self), default=str)
+
+    @classmethod
+    def from_json(cls, text: str) -> RunResult:
+        values = json.loads(text)
+        for name in ("folder", "checkpoint", "report", "best_checkpoint"):
+            values[name] = None if values[name] is None else Path(values[name])
+        return cls(**values | {"samples": tuple((prompt, text) for prompt, text in values["samples"])})
+
 
 def train(config: TrainConfig, *, display: Display | None = None, stop: Stop | None = None) -> RunResult:
     """Train a model in a new run folder. Raises LmTrainError, LmCoreError or TokenizerError, each with one plain message."""
     display, stop = display or Silent(), stop or Stop()
+    with joined(stop) as ranks:
+        if ranks.rank:
+            return RunResult.from_json(_follow(ranks, stop))
+        return _train(config, ranks, display, stop)
+
+
+def _train(config: TrainConfig, ranks: Ranks, display: Display, stop: Stop) -> RunResult:
     config = with_shape_of_start(config)
-    check(config)
-    dataset, tokenizer = open_corpus(config, display)
+    check(config, ranks)
+    with ranks.patience():
+        dataset, tokenizer = open_corpus(config, display)
     # What does not fit the data is told before there is a folder.
     check_vocabulary(config, dataset.vocab_size)
     batches = Batches(dataset, context=config.model.context, batch=config.batch, seed=config.seed)
     config = with_steps_of_epochs(config, batches)
     run = RunFolder.create(Path(config.out), config.name, stem(config.data))
     with locked(run.path), stop.deferred():
-        return _run(begin(config, run, dataset, tokenizer), display, stop)
+        return _run(begin(config, run, dataset, tokenizer, ranks), display, stop)
 
 
 def with_steps_of_epochs(config: TrainConfig, batches: Batches) -> TrainConfig:
@@ -76,18 +98,37 @@ def resume(
 ) -> RunResult:
     """Continue the run in `folder` from its newest whole checkpoint; `config` is its own, or that with another budget."""
     display, stop = display or Silent(), stop or Stop()
+    with joined(stop) as ranks:
+        if ranks.rank:
+            return RunResult.from_json(_follow(ranks, stop))
+        return _resume(folder, config, ranks, display, stop)
+
+
+def _resume(folder: Path, config: TrainConfig, ranks: Ranks, display: Display, stop: Stop) -> RunResult:
     run = RunFolder.open(folder)
     with locked(run.path):
-        dataset = reopen_corpus(run, config, display)
+        with ranks.patience():
+            dataset = reopen_corpus(run, config, display)
         if config.epochs:
             batches = Batches(dataset, context=config.model.context, batch=config.batch, seed=config.seed)
             config = with_steps_of_epochs(config, batches)
         with stop.deferred():
-            return _run(reopen(run, config, dataset, display.say), display, stop)
+            return _run(reopen(run, config, dataset, ranks, display.say), display, stop)
+
+
+def follow_run(stop: Stop) -> None:
+    """What a process after the first of several does, start to end."""
+    with joined(stop) as ranks:
+        _follow(ranks, stop)
+
+
+def _follow(ranks: Ranks, stop: Stop) -> str:
+    with stop.deferred():
+        return follow(ranks)
 
 
 def _compile(s: Session) -> None:
-    rows = s.config.micro_batch or s.config.batch
+    rows = s.config.micro_batch or s.config.batch // s.ranks.world
     inputs, targets = (ids[:rows].to(s.device.kind) for ids in s.batches.batch(0))
     with s.device.autocast():
         compile_blocks(s.model, inputs, targets)
@@ -102,6 +143,7 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         require_space(
             s.run.path, 4 * parameter_count(s.model.config) + s.optimizers.state_bytes
         )  # one checkpoint
+        lead(s)
         if s.config.compile:
             display.say("compiling the blocks; this takes a while and does not count to the budget")
             _compile(s)
@@ -116,7 +158,7 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         s.run.update(status=status, step=s.state.step, seconds=round(s.state.seconds, 3))
     if status == "done":
         write_report(s.run)
-    return RunResult(
+    result = RunResult(
         folder=s.run.path,
         status=status,
         step=s.state.step,
@@ -131,6 +173,8 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         overfit_since=s.state.lowest_step if _overfits(s.state, loop.on_curve) else None,
         best_checkpoint=_best_checkpoint(s),
     )
+    s.ranks.end(result.to_json())
+    return result
 
 
 def _overfits(state: RunState, last: Evaluation | None) -> bool:

@@ -13,5 +13,17 @@ class CheckpointError(RunError):
     """A checkpoint that cannot be continued from: damaged, missing, or of another kind of run."""
 
 
+class RankLostError(LmTrainError):
+    """Another process of the same run has ended or cannot be reached."""
+
+
+class ReplicaError(LmTrainError):
+    """Replicas of one model that no longer hold the same weights."""
+
+
+class LeaderError(LmTrainError):
+    """Rank 0 ended the run with an error of its own, which it tells itself."""
+
+
 class NotFiniteError(LmTrainError):
     """Too many steps in a row whose loss or gradient was not finite; names the last good step."""

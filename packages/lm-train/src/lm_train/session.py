@@ -31,9 +31,12 @@ from lm_train.device import Device, choose_device, machine_card
 from lm_train.display import Display, Status
 from lm_train.errors import DatasetError
 from lm_train.evaluate import Evaluation
+from lm_train.exchange import Exchange
 from lm_train.fine_tune import start_model
+from lm_train.launcher import processes_here
 from lm_train.metrics import ConsoleJson, JsonLines, Logger, Loggers, Wandb, drop_after, require_wandb
 from lm_train.optimizers import Optimizers
+from lm_train.ranks import Ranks
 from lm_train.resuming import check_changes
 from lm_train.run_errors import CheckpointError, RunError
 from lm_train.run_folder import RunFolder, check_free
@@ -54,6 +57,7 @@ class Session:
     device: Device
     model: Transformer
     optimizers: Optimizers
+    ranks: Ranks = field(default_factory=Ranks)
     state: RunState = field(default_factory=RunState)
     metrics: Loggers = field(default_factory=lambda: Loggers([]))
     sample_log: Loggers = field(default_factory=lambda: Loggers([]))
@@ -65,6 +69,7 @@ class Session:
         self.budget = Budget.of(c)
         self.prompts = prompts_for(c.samples, c.data)
         self.batches = Batches(self.dataset, context=c.model.context, batch=c.batch, seed=c.seed)
+        self.exchange = None if self.ranks.alone else Exchange(self.model, self.ranks)
         self.bytes_per_token = (self.dataset.text_bytes() or 0) / self.dataset.tokens() or 1.0
 
     def windows(self, count: int) -> ValidationWindows | None:
@@ -72,7 +77,8 @@ class Session:
         if "valid" not in self.dataset.splits:
             return None
         c = self.config
-        return ValidationWindows(self.dataset, context=c.model.context, batch=c.batch, windows=count)
+        batch = max(1, c.batch // self.ranks.world)
+        return ValidationWindows(self.dataset, context=c.model.context, batch=batch, windows=count)
 
     @property
     def closing_windows(self) -> int:
@@ -167,13 +173,14 @@ def resolved(config: TrainConfig, device: Device) -> TrainConfig:
         "minutes": minutes,
         "device": device.kind,
         "dtype": dtype,
-        "threads": device.threads,
+        "threads": device.threads if processes_here() == 1 else config.threads,
     }
     return replace(config, **choice)  # type: ignore[arg-type]  # a Device's names are the setting's
 
 
-def check(config: TrainConfig) -> None:
+def check(config: TrainConfig, ranks: Ranks) -> None:
     """What can be known to be wrong before the data is prepared, which may take long. Raises ConfigError, lm_core's too, and RunError."""
+    ranks.check_divides(config.batch)
     device = choose_device(config.device, config.dtype, config.threads)
     if config.compile:
         check_compiler(device.kind)
@@ -183,7 +190,9 @@ def check(config: TrainConfig) -> None:
         require_wandb()
 
 
-def begin(config: TrainConfig, run: RunFolder, dataset: TokenDataset, tokenizer: Tokenizer) -> Session:
+def begin(
+    config: TrainConfig, run: RunFolder, dataset: TokenDataset, tokenizer: Tokenizer, ranks: Ranks
+) -> Session:
     """A new run at step 0: weights from the seed, the folder's first files written."""
     device = choose_device(config.device, config.dtype, config.threads)
     config = resolved(config, device)
@@ -192,7 +201,7 @@ def begin(config: TrainConfig, run: RunFolder, dataset: TokenDataset, tokenizer:
     )  # nothing draws from it today; a checkpoint holds its state, which is then the same each time
     model = start_model(config, model_config(config.model, dataset.vocab_size)).to(device.kind)
     model.train()
-    session = Session(config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim))
+    session = Session(config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim), ranks)
     run.config.write_text(to_toml(config), encoding="utf-8")
     run.update(
         status="running",
@@ -206,11 +215,14 @@ def begin(config: TrainConfig, run: RunFolder, dataset: TokenDataset, tokenizer:
     return session
 
 
-def reopen(run: RunFolder, config: TrainConfig, dataset: TokenDataset, say: Callable[[str], None]) -> Session:
+def reopen(
+    run: RunFolder, config: TrainConfig, dataset: TokenDataset, ranks: Ranks, say: Callable[[str], None]
+) -> Session:
     """The run continued from its newest whole checkpoint. `config` may differ from the run's where `check_changes` allows it."""
     old = read_config([str(run.config)])
     config = replace(config, dtype=old.dtype) if config.dtype == "auto" else config
     check_changes(old, config, run.path)
+    ranks.check_divides(config.batch)
     checkpoint = newest_verified(run.checkpoints, say)
     facts = _facts(checkpoint)
     if facts.get("dataset_fingerprint") != dataset.fingerprint:
@@ -224,7 +236,7 @@ def reopen(run: RunFolder, config: TrainConfig, dataset: TokenDataset, say: Call
     config = resolved(config, device)
     model = load_model(checkpoint, device=device.kind, verify=False)  # newest_verified has read every byte
     model.train()
-    session = Session(config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim))
+    session = Session(config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim), ranks)
     session.state = read_state(checkpoint, session.optimizers)
     if Budget.of(old) != session.budget:
         session.state.total_steps = None

@@ -16,7 +16,6 @@ from contextlib import contextmanager
 from types import FrameType
 
 SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
-EXIT_STOPPED = 75  # EX_TEMPFAIL: stopped and resumable
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
 

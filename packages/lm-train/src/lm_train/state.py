@@ -56,7 +56,9 @@ class RunState:
         return True
 
 
-def write_state(folder: Path, state: RunState, optimizers: Optimizers, *, seed: int) -> None:
+def write_state(
+    folder: Path, state: RunState, optimizers: Optimizers, *, seed: int, world_size: int = 1
+) -> None:
     """Write `folder/state/`. The caller seals the folder around it."""
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
@@ -64,7 +66,7 @@ def write_state(folder: Path, state: RunState, optimizers: Optimizers, *, seed: 
 
     target = folder / "state"
     target.mkdir()
-    tensors, numbers = _optimizer_state(optimizers)
+    tensors, numbers = optimizer_state(optimizers)
     tensors |= _random_state()
     try:
         with warnings.catch_warnings():
@@ -79,7 +81,7 @@ def write_state(folder: Path, state: RunState, optimizers: Optimizers, *, seed: 
     record = {
         "format_version": FORMAT_VERSION,
         "seed": seed,
-        "world_size": 1,
+        "world_size": world_size,
         **asdict(state),
         "optimizer": numbers,
     }
@@ -105,7 +107,7 @@ def read_state(folder: Path, optimizers: Optimizers) -> RunState:
         }
         load(tensors, storage_reader=HuggingFaceStorageReader(str(source)), no_dist=True)
     _restore_random_state(tensors, source)
-    _restore_optimizers(optimizers, tensors, record["optimizer"], source)
+    restore_optimizers(optimizers, tensors, record["optimizer"], source)
     known = {field.name for field in fields(RunState)}
     return RunState(**{key: value for key, value in record.items() if key in known})
 
@@ -126,7 +128,8 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def _optimizer_state(optimizers: Optimizers) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def optimizer_state(optimizers: Optimizers) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+    """Tensors (on the CPU) and numbers of the state, named `<optimizer>/<parameter>/<key>`."""
     names: dict[torch.Tensor, str] = {
         parameter: name for name, parameter in optimizers.model.named_parameters()
     }
@@ -142,9 +145,10 @@ def _optimizer_state(optimizers: Optimizers) -> tuple[dict[str, torch.Tensor], d
     return tensors, numbers
 
 
-def _restore_optimizers(
-    optimizers: Optimizers, tensors: dict[str, torch.Tensor], numbers: dict[str, Any], source: Path
+def restore_optimizers(
+    optimizers: Optimizers, tensors: dict[str, torch.Tensor], numbers: dict[str, Any], source: Path | str
 ) -> None:
+    """Put back what `optimizer_state` gave. Raises CheckpointError where it does not fit."""
     parameters = dict(optimizers.model.named_parameters())
     parts = {part.name: part for part in optimizers.parts}
     for name, value in [*tensors.items(), *numbers.items()]:

@@ -4,14 +4,22 @@ from __future__ import annotations
 
 import contextlib
 import math
+import time
 from collections.abc import Callable
 from dataclasses import dataclass
+from typing import Protocol
 
 import torch
 from lm_core import Transformer
 from lm_core.optim import clip_grad_norm
 
+from lm_train.batches import Batches
+from lm_train.config import TrainConfig
+from lm_train.device import Device
+from lm_train.exchange import Exchange
 from lm_train.optimizers import Optimizers
+from lm_train.permutation import keyed_below
+from lm_train.ranks import Ranks
 
 
 @dataclass(frozen=True)
@@ -23,6 +31,48 @@ class StepResult:
     updated: bool
 
 
+class Learner(Protocol):
+    """What a step takes: a run's session, or the part of it that a rank after the first has."""
+
+    @property
+    def config(self) -> TrainConfig: ...
+    @property
+    def device(self) -> Device: ...
+    @property
+    def model(self) -> Transformer: ...
+    @property
+    def optimizers(self) -> Optimizers: ...
+    @property
+    def batches(self) -> Batches: ...
+    @property
+    def ranks(self) -> Ranks: ...
+    @property
+    def exchange(self) -> Exchange | None: ...
+
+
+def run_step(learner: Learner, step: int, factor: float) -> StepResult:
+    """Step number `step` of a run, on this rank's rows of its batch; `factor` scales the learning rates."""
+    c, ranks, exchange = learner.config, learner.ranks, learner.exchange
+    if exchange is not None:
+        exchange.started = time.perf_counter()
+        if c.model.dropout:  # other rows, other masks; a function of the step, so that nothing need be saved
+            torch.manual_seed(keyed_below(1 << 62, "lm-train dropout", c.seed, step, ranks.rank))
+    learner.optimizers.set_step(step, factor)
+    inputs, targets = (
+        ids.to(learner.device.kind) for ids in learner.batches.rows(step, *ranks.rows(c.batch))
+    )
+    return train_step(
+        learner.model,
+        learner.optimizers,
+        inputs,
+        targets,
+        clip=c.optim.clip,
+        micro_batch=c.micro_batch,
+        autocast=learner.device.autocast,
+        exchange=exchange,
+    )
+
+
 def train_step(
     model: Transformer,
     optimizers: Optimizers,
@@ -32,22 +82,29 @@ def train_step(
     clip: float,
     micro_batch: int | None = None,
     autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
+    exchange: Exchange | None = None,
 ) -> StepResult:
     """Update the model on one batch of (batch, context) ids; a loss or gradient that is not finite updates nothing.
 
     The loss is the mean over the batch. With `micro_batch`, so many rows are computed at a time and their gradients add up to
-    the batch's, each weighted by its share of the rows: equal to rounding, in less memory.
+    the batch's, each weighted by its share of the rows: equal to rounding, in less memory. With an `exchange` the ids are one
+    rank's rows of the batch; loss, gradient and norm are the batch's.
     """
     optimizers.zero_grad()
-    rows, loss = len(inputs), 0.0
+    if exchange is not None:
+        exchange.begin()
+    whole = len(inputs) if exchange is None else len(inputs) / exchange.share
+    rows, loss, max_norm = len(inputs), 0.0, clip if clip > 0 else math.inf
     for first in range(0, rows, micro_batch or rows):
         end = min(rows, first + (micro_batch or rows))
         with autocast():
-            part = model.loss(inputs[first:end], targets[first:end]) * ((end - first) / rows)
+            part = model.loss(inputs[first:end], targets[first:end]) * ((end - first) / whole)
         part.backward()  # type: ignore[no-untyped-call]
         loss += part.item()
-    norm = clip_grad_norm(model.parameters(), clip if clip > 0 else math.inf)
-    result = StepResult(loss, norm.item(), True)
+    if exchange is None:
+        result = StepResult(loss, clip_grad_norm(model.parameters(), max_norm).item(), True)
+    else:
+        result = StepResult(exchange.finish(loss), exchange.clip(max_norm), True)
     if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):
         optimizers.zero_grad()
         return StepResult(result.loss, result.grad_norm, False)

@@ -1,0 +1,154 @@
+"""What the ranks after the first do: begin as rank 0 says, carry out its orders, end when it ends.
+
+They read no settings, no run folder and no checkpoint: rank 0 sends the settings and the model's shape as JSON, then the weights and the
+optimizer's state, tensor by tensor. Only the dataset's folder, and a model folder to start from, must be readable everywhere.
+"""
+
+from __future__ import annotations
+
+import json
+from dataclasses import dataclass
+from typing import Any
+
+import torch
+from lm_core import Transformer
+from lm_core.hf_config import config_from_json, config_to_json
+
+from lm_train.batches import Batches, ValidationWindows
+from lm_train.compiled import compile_blocks
+from lm_train.config import TrainConfig
+from lm_train.config_file import build, to_settings
+from lm_train.dataset import TokenDataset
+from lm_train.device import Device, choose_device
+from lm_train.errors import DatasetError
+from lm_train.evaluate import evaluate
+from lm_train.exchange import Exchange
+from lm_train.optimizers import Optimizers
+from lm_train.ranks import Order, Ranks
+from lm_train.replicas import check_replicas
+from lm_train.run_errors import LeaderError
+from lm_train.session import Session
+from lm_train.state import optimizer_state, restore_optimizers
+from lm_train.step import run_step
+
+FAILED = "failed: "  # how the text of an end begins that was none of training
+
+
+@dataclass(frozen=True)
+class Follower:
+    """A rank's part of a run: what a step takes, and no files."""
+
+    config: TrainConfig
+    dataset: TokenDataset
+    device: Device
+    model: Transformer
+    optimizers: Optimizers
+    batches: Batches
+    ranks: Ranks
+    exchange: Exchange
+
+
+def lead(s: Session) -> None:
+    """Rank 0: let the others begin where the session stands."""
+    if s.ranks.alone:
+        return
+    start = {
+        "settings": to_settings(s.config),
+        "shape": config_to_json(s.model.config, "float32", None, None),
+        "dataset": str(s.dataset.folder.resolve()),
+        "fingerprint": s.dataset.fingerprint,
+    }
+    if s.ranks.heart is not None:
+        s.ranks.heart.seconds = 60 * s.config.scale.stall_minutes
+    with s.ranks.order(Order.BEGIN):
+        s.ranks.text(json.dumps(start))
+        _everyone_is_ready(s.ranks)
+        share_state(s.model, s.optimizers, s.ranks)
+
+
+def follow(ranks: Ranks) -> str:
+    """The other ranks: obey until the end; gives what rank 0 says of it. Raises LeaderError where rank 0 ended with an error."""
+    follower: Follower | None = None
+    while True:
+        order, numbers = ranks.hear()
+        if order is Order.END:
+            word = ranks.text()
+            if word.startswith(FAILED):
+                raise LeaderError(f"rank 0 ended the run: {word.removeprefix(FAILED)}")
+            return word
+        if order is Order.BEGIN:
+            follower = _begin(ranks, json.loads(ranks.text()))
+            _everyone_is_ready(ranks)
+            share_state(follower.model, follower.optimizers, ranks)
+            continue
+        assert follower is not None, "a run begins before its first step"
+        _obey(follower, order, numbers)
+
+
+def share_state(model: Transformer, optimizers: Optimizers, ranks: Ranks) -> None:
+    """Give every rank the weights and the optimizer's state of rank 0."""
+    for parameter in model.parameters():
+        ranks.copy_from_0_(parameter.data)
+    tensors, numbers = optimizer_state(optimizers)
+    kinds = {name: [list(t.shape), str(t.dtype).removeprefix("torch.")] for name, t in tensors.items()}
+    sent: dict[str, Any] = json.loads(ranks.text(json.dumps({"tensors": kinds, "numbers": numbers})))
+    for name, (shape, dtype) in sent["tensors"].items():
+        if ranks.rank:
+            tensors[name] = torch.empty(shape, dtype=_dtype(dtype))
+        ranks.copy_from_0_(tensors[name])
+    if ranks.rank:
+        restore_optimizers(optimizers, tensors, sent["numbers"], "rank 0")
+
+
+def _begin(ranks: Ranks, start: dict[str, Any]) -> Follower:
+    config = build(start["settings"])
+    if ranks.heart is not None:
+        ranks.heart.seconds = 60 * config.scale.stall_minutes
+    device = choose_device(config.device, config.dtype, config.threads)
+    dataset = TokenDataset(start["dataset"])
+    if dataset.fingerprint != start["fingerprint"]:
+        raise DatasetError(
+            f"rank {ranks.rank}: {dataset.folder} is not rank 0's dataset: fingerprint {dataset.fingerprint}, rank 0's is "
+            f"{start['fingerprint']}; give all machines the same files"
+        )
+    model = Transformer(config_from_json(start["shape"]), seed=config.seed).to(device.kind)
+    model.train()
+    optimizers = Optimizers(model, config.optim)
+    batches = Batches(dataset, context=config.model.context, batch=config.batch, seed=config.seed)
+    if config.compile:
+        rows = config.micro_batch or config.batch // ranks.world
+        inputs, targets = (ids.to(device.kind) for ids in batches.rows(0, 0, rows))
+        with device.autocast():
+            compile_blocks(model, inputs, targets)
+    return Follower(config, dataset, device, model, optimizers, batches, ranks, Exchange(model, ranks))
+
+
+def _obey(f: Follower, order: Order, numbers: list[float]) -> None:
+    if order is Order.STEP:
+        run_step(f, int(numbers[0]), numbers[1])
+    elif order is Order.EVALUATE:
+        windows = ValidationWindows(
+            f.dataset,
+            context=f.config.model.context,
+            batch=max(1, f.config.batch // f.ranks.world),
+            windows=int(numbers[0]),
+        )
+        evaluate(f.model, windows, f.device, stopped=f.ranks.stop_asked, ranks=f.ranks)
+    else:
+        assert order is Order.SAVE, order
+        check_replicas(f.model, f.ranks)
+
+
+def _everyone_is_ready(ranks: Ranks) -> None:
+    """Wait for the slowest to have opened its data and built its model."""
+    ranks.any(False)
+
+
+def _dtype(name: str) -> torch.dtype:
+    found = {
+        "float32": torch.float32,
+        "float64": torch.float64,
+        "int64": torch.int64,
+        "bfloat16": torch.bfloat16,
+    }
+    return found[name]

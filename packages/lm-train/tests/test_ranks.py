@@ -1,0 +1,182 @@
+"""The same run on many ranks: R12 (the same mathematics), R2 (the same samples in the same order), and one voice."""
+
+import json
+import os
+import shutil
+import signal
+from dataclasses import replace
+from pathlib import Path
+
+import numpy as np
+import pytest
+import torch
+from lm_core import load_model
+from lm_train.batches import Batches
+from lm_train.checkpoint import checkpoints
+from lm_train.config_file import to_toml
+from lm_train.ranks import Ranks
+from lm_train.run import train
+from lm_train.state import read_record
+from many_ranks import at_step, run_ranks
+from safetensors.torch import load_file
+from tiny_runs import tiny_config, tiny_corpus
+
+pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its ranks")
+STEPS = 20
+CLOSE = {"rtol": 0.0, "atol": 1e-5}
+
+
+def config_of(home: Path):
+    return replace(tiny_config(home, batch=8, steps=STEPS, micro_batch=3), name=None)
+
+
+def rows(run: Path, *keys: str) -> list[dict]:
+    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
+    return [{key: row[key] for key in ("step", *keys) if key in row} for row in found]
+
+
+def weights(run: Path) -> dict[str, torch.Tensor]:
+    return load_model(checkpoints(run / "checkpoints")[-1]).state_dict()
+
+
+def state(run: Path) -> dict[str, torch.Tensor]:
+    return load_file(next((checkpoints(run / "checkpoints")[-1] / "state").glob("*.safetensors")))
+
+
+def assert_close(run: Path, other: Path) -> None:
+    for key in ("loss", "grad_norm", "valid_loss"):
+        ours, theirs = ([r[key] for r in rows(each, key) if key in r] for each in (run, other))
+        assert len(ours) == len(theirs)
+        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
+    torch.testing.assert_close(weights(run), weights(other), **CLOSE)
+
+
+def record_ids(folder: Path):
+    """Each rank notes which windows it reads at each step."""
+    folder.mkdir()
+
+    def prepare(rank: int) -> None:
+        sound = Batches.rows
+
+        def noted(self, step, start, stop):
+            with (folder / f"ids-{rank}").open("a") as file:
+                file.write(json.dumps([step, start, self.window_starts(step)[start:stop]]) + "\n")
+            return sound(self, step, start, stop)
+
+        Batches.rows = noted
+
+    return prepare
+
+
+def global_ids(folder: Path) -> dict[int, list[int]]:
+    """Step -> the windows of its batch, put together from what all ranks read."""
+    parts: dict[int, list] = {}
+    for file in folder.glob("ids-*"):
+        for line in file.read_text().splitlines():
+            step, start, starts = json.loads(line)
+            parts.setdefault(step, []).append((start, starts))
+    return {step: [w for _, starts in sorted(found) for w in starts] for step, found in parts.items()}
+
+
+@pytest.fixture(scope="module")
+def home(tmp_path_factory):
+    """A corpus, its settings in run.toml, and the run `one` of a single process."""
+    folder = tmp_path_factory.mktemp("ranks")
+    tiny_corpus(folder)
+    config = config_of(folder)
+    (folder / "run.toml").write_text(to_toml(config))
+    with pytest.MonkeyPatch.context() as patch:
+        patch.setattr("lm_train.run.write_report", lambda run: run.report)
+        train(replace(config, name="one"))
+    return folder
+
+
+@pytest.fixture(scope="module")
+def two(home):
+    """The run `two`, on two ranks, unbroken; how each rank ended."""
+    return run_ranks(2, ["--config", str(home / "run.toml"), "--name", "two"], home / "logs-two")
+
+
+def test_two_ranks_train_as_one_does(home, two):
+    assert [rank.code for rank in two] == [0, 0], two
+    assert_close(home / "runs/one", home / "runs/two")
+
+
+def test_only_rank_0_speaks_and_says_how_many_there_are(home, two):
+    assert "ranks      2 processes, 4 of 8 windows each" in two[0].out
+    assert "done       20 steps" in two[0].out
+    assert (two[1].out, two[0].err, two[1].err) == ("", "", "")
+
+
+def test_each_step_names_its_slowest_rank_and_a_checkpoint_its_world_size(home, two):
+    steps = [
+        row
+        for row in rows(
+            home / "runs/two", "slowest_rank", "slowest_seconds", "median_seconds", "largest_memory"
+        )
+        if len(row) > 1
+    ]
+    assert len(steps) == STEPS
+    for row in steps:
+        assert row["slowest_rank"] in (0, 1)
+        assert 0 < row["median_seconds"] <= row["slowest_seconds"]
+        assert row["largest_memory"] > 1 << 20
+    assert read_record(checkpoints(home / "runs/two/checkpoints")[-1])["world_size"] == 2
+
+
+def test_a_run_stopped_on_two_ranks_goes_on_on_one_two_and_four(home, two, tmp_path):
+    def stop_rank_1(rank: int) -> None:
+        if rank == 1:  # rank 0 hears of it within the step
+            at_step(10, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+    stopped = run_ranks(
+        2, ["--config", str(home / "run.toml"), "--name", "stopped"], tmp_path / "logs", stop_rank_1
+    )
+    assert [rank.code for rank in stopped] == [75, 0], stopped
+    assert "stopped by a signal to another rank at step 10" in stopped[0].out
+    whole = {step: Batches_of(home).window_starts(step) for step in range(STEPS)}
+    for world in (1, 2, 4):
+        run = home / f"runs/on-{world}"
+        shutil.copytree(home / "runs/stopped", run)
+        ended = run_ranks(
+            world, ["--resume", str(run)], tmp_path / f"logs-{world}", record_ids(tmp_path / f"ids-{world}")
+        )
+        assert [rank.code for rank in ended] == [0] * world, ended
+        assert_close(run, home / "runs/one")
+        seen = global_ids(tmp_path / f"ids-{world}")
+        assert seen == {step: whole[step] for step in range(10, STEPS)}
+    again = home / "runs/on-2"
+    keys = ("loss", "grad_norm", "valid_loss", "tokens", "lr")
+    assert rows(again, *keys) == rows(home / "runs/two", *keys)
+    for ours, theirs in (
+        (weights(again), weights(home / "runs/two")),
+        (state(again), state(home / "runs/two")),
+    ):
+        assert ours.keys() == theirs.keys()
+        assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+
+
+def Batches_of(home: Path) -> Batches:
+    from lm_train.dataset import TokenDataset
+
+    config = config_of(home)
+    return Batches(
+        TokenDataset(home / "datasets/corpus-300"), context=config.model.context, batch=8, seed=config.seed
+    )
+
+
+def test_a_number_of_ranks_that_does_not_divide_the_batch_is_refused_in_one_voice(home, tmp_path):
+    ended = run_ranks(3, ["--config", str(home / "run.toml"), "--name", "three"], tmp_path)
+    assert [rank.code for rank in ended] == [2, 0, 0]
+    assert ended[0].err == (
+        "--batch 8 cannot be shared equally by 3 processes; start 1, 2, 4, 8 of them, or take --batch 9\n"
+    )
+    assert [rank.out + rank.err for rank in ended[1:]] == ["", ""]
+    assert not (home / "runs/three").exists()
+
+
+def test_the_rows_of_all_ranks_are_the_batch_in_order():
+    for batch in range(1, 201):
+        for world in (w for w in range(1, 9) if batch % w == 0):
+            rows = [row for rank in range(world) for row in range(*Ranks(rank, world).rows(batch))]
+            assert rows == list(range(batch))

@@ -74,7 +74,8 @@ def train(config: TrainConfig, *, display: Display | None = None, stop: Stop | N
 
 def _train(config: TrainConfig, ranks: Ranks, display: Display, stop: Stop) -> RunResult:
     config = with_shape_of_start(config)
-    check(config, ranks)
+    ranks.check_divides(config.batch)
+    check(config)
     with ranks.patience():
         dataset, tokenizer = open_corpus(config, display)
     # What does not fit the data is told before there is a folder.

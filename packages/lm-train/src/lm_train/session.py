@@ -178,9 +178,8 @@ def resolved(config: TrainConfig, device: Device) -> TrainConfig:
     return replace(config, **choice)  # type: ignore[arg-type]  # a Device's names are the setting's
 
 
-def check(config: TrainConfig, ranks: Ranks) -> None:
+def check(config: TrainConfig) -> None:
     """What can be known to be wrong before the data is prepared, which may take long. Raises ConfigError, lm_core's too, and RunError."""
-    ranks.check_divides(config.batch)
     device = choose_device(config.device, config.dtype, config.threads)
     if config.compile:
         check_compiler(device.kind)

@@ -1,48 +1,8 @@
 """The whole road once: text -> tokenizer -> token dataset -> model -> checkpoint -> generated text."""
 
 import json
-import os
-import subprocess
-import sys
-from pathlib import Path
 
-import pytest
-
-
-@pytest.fixture(scope="module")
-def corpus(tmp_path_factory):
-    """Counting in words: small, regular, and quickly learnt."""
-    numbers = ["one", "two", "three", "four", "five", "six", "seven", "eight", "nine", "ten"]
-    lines = [", ".join(numbers[(start + i) % 10] for i in range(8)) + ".\n" for start in range(10)]
-    path = tmp_path_factory.mktemp("text") / "counting.txt"
-    path.write_text("".join(lines[(7 * i) % 10] for i in range(400)), encoding="utf-8")
-    return path
-
-
-def command(module: str, *arguments: str | Path, cwd: Path) -> subprocess.CompletedProcess[str]:
-    environment = {**os.environ, "OMP_NUM_THREADS": "2", "NO_COLOR": "1"}
-    return subprocess.run(
-        [sys.executable, "-m", module, *map(str, arguments)],
-        cwd=cwd,
-        env=environment,
-        capture_output=True,
-        text=True,
-        timeout=300,
-        check=False,
-    )
-
-
-@pytest.fixture(scope="module")
-def walked(corpus, tmp_path_factory):
-    """The folder in which `train` made its run, as a user would: one command on one text file."""
-    folder = tmp_path_factory.mktemp("walk")
-    done = command(
-        "lm_train", "--data", corpus, "--vocab-size", "300", "--steps", "60", "--name", "counting",
-        "--model.context", "32", "--model.d-model", "64", "--model.n-layers", "2", "--model.n-heads", "2", "--model.d-ff", "128",
-        cwd=folder,
-    )  # fmt: skip
-    assert done.returncode == 0, done.stderr + done.stdout
-    return folder
+from run_command import command
 
 
 def test_a_run_leaves_everything_that_the_design_promises(walked):

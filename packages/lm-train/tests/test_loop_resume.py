@@ -20,7 +20,7 @@ from lm_train.run_errors import RunError
 from lm_train.signals import Stop
 from lm_train.state import read_record
 from safetensors.torch import load_file
-from tiny_runs import rows, tiny_config, tiny_corpus
+from tiny_runs import rows, tiny_config, tiny_corpus, tiny_text
 
 STEPS = 12
 
@@ -112,6 +112,26 @@ def test_dropout_and_gradients_in_parts_resume_exactly(home):
     first = train(replace(config, name="dropped-stopped"), display=watch, stop=watch.stop)
     resume(first.folder, read_config([str(first.folder / "config.toml")]))
     assert_same(whole.folder, first.folder)
+
+
+def test_a_mixture_resumes_exactly_and_scores_each_of_its_texts(home):
+    (home / "other.txt").write_text(tiny_text(6_000, seed=1))
+    mix = (f"{home / 'other.txt'}=0.3",)
+    whole = train(tiny_config(home, name="mixed-whole", mix=mix))
+    watch = StopAt(5)
+    first = train(tiny_config(home, name="mixed-stopped", mix=mix), display=watch, stop=watch.stop)
+    resume(first.folder, read_config([str(first.folder / "config.toml")]))
+    assert_same(whole.folder, first.folder)
+    scores = [row for row in rows(whole.folder / "metrics.jsonl") if "mix" in row]
+    assert [row["mix"] for row in scores] == [str(home / "other.txt")]
+    assert scores[0]["mix_valid_bits_per_byte"] > 0
+    (home / "other.txt").write_text(tiny_text(6_000, seed=2))
+    changed = read_config([str(first.folder / "config.toml")])
+    assert (
+        resume(first.folder, replace(changed, steps=STEPS + 1)).step == STEPS + 1
+    )  # its old dataset is kept
+    with pytest.raises(RunError, match="mix"):
+        resume(first.folder, replace(changed, mix=(), steps=STEPS + 2))
 
 
 def test_the_same_seed_gives_the_same_bits_and_another_does_not(home):

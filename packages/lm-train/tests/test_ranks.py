@@ -144,6 +144,7 @@ def test_a_run_stopped_on_two_ranks_goes_on_on_one_two_and_four(home, two, tmp_p
         assert [rank.code for rank in ended] == [0] * world, ended
         assert_close(run, home / "runs/one")
         seen = global_ids(tmp_path / f"ids-{world}")
+        seen.pop(STEPS, None)  # read ahead of the last step
         assert seen == {step: whole[step] for step in range(10, STEPS)}
     again = home / "runs/on-2"
     keys = ("loss", "grad_norm", "valid_loss", "tokens", "lr")

@@ -17,9 +17,10 @@ from torch import Tensor
 
 from lm_train.dataset import TokenDataset
 from lm_train.errors import TooFewTokensError
-from lm_train.permutation import Permutation, keyed_below
+from lm_train.permutation import Indices, Permutation, keyed_below
 
 ORDER_VERSION = 1
+_EPOCHS_KEPT = 64
 
 
 class Batches:
@@ -69,23 +70,34 @@ class Batches:
         """Rows start .. stop-1 of `batch(step)`: one rank's or one micro-batch's part of it."""
         if step < 0 or not 0 <= start <= stop <= self.batch_size:
             raise ValueError(f"step {step}, rows {start}..{stop} of a batch of {self.batch_size}")
-        ids = np.empty((stop - start, self.context + 1), np.int64)
-        for row, window in enumerate(self.window_starts(step)[start:stop]):
-            ids[row] = self.dataset.read(self.split, window, self.context + 1)
-        return _inputs_and_targets(ids)
+        first = step * self.batch_size
+        return self.read(self.starts(np.arange(first + start, first + stop)))
 
     def window_starts(self, step: int) -> list[int]:
         """Where each row of the batch begins in the split, in tokens."""
-        starts: list[int] = []
-        sample = step * self.batch_size
-        end = sample + self.batch_size
-        while sample < end:
-            epoch, place = divmod(sample, self.windows)
-            count = min(end - sample, self.windows - place)
-            order, offset = self._epoch(epoch)
-            starts += (offset + self.context * order(np.arange(place, place + count))).tolist()
-            sample += count
+        first = step * self.batch_size
+        return [int(start) for start in self.starts(np.arange(first, first + self.batch_size))]
+
+    def where(self, step: int) -> str:
+        """Where the batch is in the text, for a message."""
+        return f"tokens {self.window_starts(step)}"
+
+    def starts(self, samples: Indices) -> Indices:
+        """Where the windows of these samples of the run begin in the split, in tokens."""
+        epochs, places = np.divmod(samples, self.windows)
+        starts = np.empty_like(places)
+        for epoch in np.unique(epochs):
+            order, offset = self._epoch(int(epoch))
+            here = epochs == epoch
+            starts[here] = offset + self.context * order(places[here])
         return starts
+
+    def read(self, starts: Indices) -> tuple[Tensor, Tensor]:
+        """The windows that begin at these tokens, as inputs and targets."""
+        ids = np.empty((len(starts), self.context + 1), np.int64)
+        for row, start in enumerate(starts):
+            ids[row] = self.dataset.read(self.split, int(start), self.context + 1)
+        return _inputs_and_targets(ids)
 
     @functools.cached_property
     def _epochs(self) -> dict[int, tuple[Permutation, int]]:
@@ -96,7 +108,8 @@ class Batches:
         if known is None:
             key = ("lm-train order", ORDER_VERSION, self.seed, epoch)
             known = Permutation(self.windows, *key), keyed_below(self._offsets, *key, "offset")
-            self._epochs.clear()  # the newest suffices: steps come in order
+            if len(self._epochs) >= _EPOCHS_KEPT:  # steps come in order
+                self._epochs.clear()
             self._epochs[epoch] = known
         return known
 

@@ -40,6 +40,16 @@ def _share(**values: float) -> None:
         _check(0 <= value <= 1, name.replace("__", "."), value, "between 0 and 1")
 
 
+def _text_and_share(mixed: str) -> tuple[str, float]:
+    text, _, share = mixed.rpartition("=")
+    try:
+        number = float(share)
+    except ValueError:
+        number = math.nan
+    _check(bool(text) and 0 < number < 1, "mix", mixed, "a text and its share, as in books/=0.3")
+    return text, number
+
+
 def _below_one(**values: float) -> None:
     for name, value in values.items():
         _check(0 <= value < 1, name.replace("__", "."), value, "at least 0 and below 1")
@@ -244,6 +254,8 @@ class TrainConfig:
 
     data: Annotated[str, Parameter(group=_RUN)] = "stdlib"
     """Text: stdlib, stories, shakespeare, tinystories, a file (.txt, .jsonl; .gz, .zst), a folder of text, or a prepared dataset's folder."""
+    mix: Annotated[tuple[str, ...], Parameter(group=_RUN, negative=())] = ()
+    """Another text and the share of the windows to take from it, as in books/=0.3; may be given several times, --data has the rest."""
     tokenizer: Annotated[str, Parameter(group=_RUN)] = "bpe"
     """bpe (trained on the text), characters, or a tokenizer.json of your own."""
     vocab_size: Annotated[int, Parameter(group=_RUN)] = 4096
@@ -310,9 +322,20 @@ class TrainConfig:
         _check(self.vocab_size >= 2, "vocab_size", self.vocab_size, "at least 2")
         _check(0 <= self.seed < 2**63, "seed", self.seed, "between 0 and 2**63 - 1")
         _check(bool(self.data), "data", repr(self.data), "a source's name or a path")
+        _check(
+            sum(share for _, share in self.mixed) < 1,
+            "mix",
+            ", ".join(self.mix),
+            "shares of less than 1 in all",
+        )
         if self.name is not None:
             plain = self.name not in ("", ".", "..") and not any(c in "/\\\0" for c in self.name)
             _check(plain, "name", repr(self.name), "a folder name without slashes")
+
+    @property
+    def mixed(self) -> tuple[tuple[str, float], ...]:
+        """(text, share) of each of `mix`. Raises ConfigError for one that is not TEXT=SHARE."""
+        return tuple(_text_and_share(each) for each in self.mix)
 
     @property
     def budget_minutes(self) -> float | None:

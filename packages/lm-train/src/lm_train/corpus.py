@@ -10,6 +10,7 @@ from __future__ import annotations
 import re
 from collections.abc import Callable, Sequence
 from pathlib import Path
+from typing import Any
 
 from lm_tokenizer import Tokenizer
 
@@ -18,6 +19,7 @@ from lm_train.dataset import TokenDataset
 from lm_train.dataset_format import DATASET_NAME
 from lm_train.display import Display
 from lm_train.errors import ConfigError, OtherDatasetError
+from lm_train.mixture import MixedIn
 from lm_train.prepare import CHARACTERS, END_OF_TEXT, prepare
 from lm_train.run_errors import RunError
 from lm_train.run_folder import RunFolder
@@ -27,37 +29,68 @@ STANDARD_INPUT = "-"
 
 def open_corpus(config: TrainConfig, display: Display) -> tuple[TokenDataset, Tokenizer]:
     """The dataset and tokenizer of a new run, prepared if need be. Raises DataError and its kind, TokenizerError, ConfigError."""
-    chosen = named_tokenizer(config.tokenizer)
-    if (Path(config.data) / DATASET_NAME).is_file():
-        dataset = TokenDataset(Path(config.data))
+    dataset = _opened(config.data, named_tokenizer(config.tokenizer), config, display)
+    return dataset, dataset.load_tokenizer()
+
+
+def open_mixture(config: TrainConfig, tokenizer: Tokenizer, display: Display) -> tuple[MixedIn, ...]:
+    """The datasets that `mix` names, encoded with the run's tokenizer."""
+    return tuple(
+        MixedIn(data, _opened(data, tokenizer, config, display), share) for data, share in config.mixed
+    )
+
+
+def _opened(data: str, chosen: Tokenizer | str | None, config: TrainConfig, display: Display) -> TokenDataset:
+    """The dataset in the folder `data`, or the one prepared from the text that it names."""
+    if (Path(data) / DATASET_NAME).is_file():
+        dataset = TokenDataset(Path(data))
         if isinstance(chosen, Tokenizer):
             dataset.check_tokenizer(chosen)
-        return dataset, dataset.load_tokenizer()
+        return dataset
 
     def prepare_into(folder: Path) -> TokenDataset:
         return prepare(
-            config.data,
+            data,
             folder,
             tokenizer=chosen,
             vocab_size=config.vocab_size,
             end_of_text=document_end(chosen),
-            replace=config.data == STANDARD_INPUT,  # it cannot be read again to try another folder
+            replace=data == STANDARD_INPUT,  # it cannot be read again to try another folder
             progress=display.preparing,
         )
 
-    first = Path(config.datasets) / dataset_name([config.data], chosen or config.vocab_size)
-    dataset = into_free_folder(first, prepare_into)
-    return dataset, dataset.load_tokenizer()
+    return into_free_folder(
+        Path(config.datasets) / dataset_name([data], chosen or config.vocab_size), prepare_into
+    )
 
 
 def reopen_corpus(run: RunFolder, config: TrainConfig, display: Display) -> TokenDataset:
     """The dataset that a run was trained on, wherever it was prepared; prepared again where its folder is gone."""
-    recorded = run.facts().get("dataset", {}).get("folder")
+    dataset = _reopened(run.facts().get("dataset", {}), config.data, run)
+    return dataset or open_corpus(config, display)[0]
+
+
+def reopen_mixture(
+    run: RunFolder, config: TrainConfig, dataset: TokenDataset, display: Display
+) -> tuple[MixedIn, ...]:
+    """The datasets that were mixed into a run's own, as `reopen_corpus` does."""
+    cards = run.facts().get("dataset", {}).get("mix", [])
+    found = []
+    for place, (data, share) in enumerate(config.mixed):
+        again = _reopened(cards[place], data, run) if place < len(cards) else None
+        again = again or _opened(data, dataset.load_tokenizer(), config, display)
+        found.append(MixedIn(data, again, share))
+    return tuple(found)
+
+
+def _reopened(card: dict[str, Any], data: str, run: RunFolder) -> TokenDataset | None:
+    """The dataset of a card in run.json; None where its folder is gone and can be prepared again."""
+    recorded = card.get("folder")
     if recorded and (Path(recorded) / DATASET_NAME).is_file():
         return TokenDataset(recorded)
-    if recorded and Path(recorded) == Path(config.data):
+    if recorded and Path(recorded) == Path(data):
         raise RunError(f"{run.path}: its dataset {recorded} is gone; put it back to continue")
-    return open_corpus(config, display)[0]
+    return None
 
 
 def stem(data: str) -> str:

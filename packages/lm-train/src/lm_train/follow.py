@@ -14,7 +14,7 @@ import torch
 from lm_core import Transformer
 from lm_core.hf_config import config_from_json, config_to_json
 
-from lm_train.batches import Batches, ValidationWindows
+from lm_train.batches import ValidationWindows
 from lm_train.compiled import compile_blocks
 from lm_train.config import TrainConfig
 from lm_train.config_file import build, to_settings
@@ -23,8 +23,10 @@ from lm_train.device import Device, choose_device
 from lm_train.errors import DatasetError
 from lm_train.evaluate import evaluate
 from lm_train.exchange import Exchange
+from lm_train.mixture import MixedIn, data_fingerprint, training_batches
 from lm_train.optimizers import Optimizers
 from lm_train.ranks import Order, Ranks
+from lm_train.read_ahead import ReadAhead
 from lm_train.replicas import check_replicas
 from lm_train.run_errors import LeaderError
 from lm_train.session import Session
@@ -43,7 +45,7 @@ class Follower:
     device: Device
     model: Transformer
     optimizers: Optimizers
-    batches: Batches
+    ahead: ReadAhead[tuple[torch.Tensor, torch.Tensor]]
     ranks: Ranks
     exchange: Exchange
 
@@ -56,7 +58,8 @@ def lead(s: Session) -> None:
         "settings": to_settings(s.config),
         "shape": config_to_json(s.model.config, "float32", None, None),
         "dataset": str(s.dataset.folder.resolve()),
-        "fingerprint": s.dataset.fingerprint,
+        "mix": [[m.name, str(m.dataset.folder.resolve()), m.share] for m in s.mixed],
+        "fingerprint": data_fingerprint(s.dataset, s.mixed),
     }
     if s.ranks.heart is not None:
         s.ranks.heart.seconds = 60 * s.config.scale.stall_minutes
@@ -72,6 +75,8 @@ def follow(ranks: Ranks) -> str:
     while True:
         order, numbers = ranks.hear()
         if order is Order.END:
+            if follower is not None:
+                follower.ahead.close()
             word = ranks.text()
             if word.startswith(FAILED):
                 raise LeaderError(f"rank 0 ended the run: {word.removeprefix(FAILED)}")
@@ -106,21 +111,24 @@ def _begin(ranks: Ranks, start: dict[str, Any]) -> Follower:
         ranks.heart.seconds = 60 * config.scale.stall_minutes
     device = choose_device(config.device, config.dtype, config.threads)
     dataset = TokenDataset(start["dataset"])
-    if dataset.fingerprint != start["fingerprint"]:
+    mixed = tuple(MixedIn(name, TokenDataset(folder), share) for name, folder, share in start["mix"])
+    fingerprint = data_fingerprint(dataset, mixed)
+    if fingerprint != start["fingerprint"]:
         raise DatasetError(
-            f"rank {ranks.rank}: {dataset.folder} is not rank 0's dataset: fingerprint {dataset.fingerprint}, rank 0's is "
+            f"rank {ranks.rank}: {dataset.folder} is not rank 0's dataset: fingerprint {fingerprint}, rank 0's is "
             f"{start['fingerprint']}; give all machines the same files"
         )
     model = Transformer(config_from_json(start["shape"]), seed=config.seed).to(device.kind)
     model.train()
     optimizers = Optimizers(model, config.optim)
-    batches = Batches(dataset, context=config.model.context, batch=config.batch, seed=config.seed)
+    batches, share = training_batches(config, dataset, mixed), ranks.rows(config.batch)
+    ahead = ReadAhead(lambda step: batches.rows(step, *share))
     if config.compile:
         rows = config.micro_batch or config.batch // ranks.world
         inputs, targets = (ids.to(device.kind) for ids in batches.rows(0, 0, rows))
         with device.autocast():
             compile_blocks(model, inputs, targets)
-    return Follower(config, dataset, device, model, optimizers, batches, ranks, Exchange(model, ranks))
+    return Follower(config, dataset, device, model, optimizers, ahead, ranks, Exchange(model, ranks))
 
 
 def _obey(f: Follower, order: Order, numbers: list[float]) -> None:

@@ -19,6 +19,7 @@ from lm_train.checkpoint import checkpoints, save_checkpoint
 from lm_train.display import Display
 from lm_train.due import Due
 from lm_train.evaluate import Evaluation, evaluate
+from lm_train.mixed_scores import score_mixed
 from lm_train.ranks import Order
 from lm_train.replicas import check_replicas
 from lm_train.run_errors import NotFiniteError
@@ -82,6 +83,7 @@ class Loop:
         self.evaluate(self.windows)  # the last point of the curve: the same text as on the way
         if closing and self.windows and closing.windows != self.windows.windows:
             self.evaluate(closing)
+        score_mixed(self.s, self.stop)
         self.write_samples(self.s.prompts)
 
     def _at_the_end(self) -> bool:
@@ -130,10 +132,9 @@ class Loop:
     def _skip(self, result: StepResult) -> None:
         s, state = self.s, self.s.state
         state.skipped, state.skipped_in_a_row = state.skipped + 1, state.skipped_in_a_row + 1
-        starts = s.batches.window_starts(state.step - 1)
         s.say(
             self.display,
-            f"step {state.step}: loss {result.loss}, gradient norm {result.grad_norm}: update skipped; its batch begins at tokens {starts}",
+            f"step {state.step}: loss {result.loss}, gradient norm {result.grad_norm}: update skipped; its batch begins at {s.batches.where(state.step - 1)}",
         )
         if state.skipped_in_a_row >= s.config.optim.max_bad_steps:
             raise NotFiniteError(

@@ -13,13 +13,13 @@ from __future__ import annotations
 import math
 from dataclasses import dataclass
 
-from lm_train.batches import Batches
 from lm_train.config import TrainConfig
-from lm_train.corpus import open_corpus
+from lm_train.corpus import open_corpus, open_mixture
 from lm_train.device import choose_device
 from lm_train.display import Display
 from lm_train.errors import ConfigError
 from lm_train.fine_tune import check_vocabulary, start_model, with_shape_of_start
+from lm_train.mixture import training_batches
 from lm_train.optimizers import Optimizers
 from lm_train.session import check, model_config
 from lm_train.step import train_step
@@ -84,10 +84,10 @@ def lr_test(config: TrainConfig, *, low: float, high: float, display: Display) -
         raise ConfigError(f"--low must be above 0 and below --high, got {low:g} and {high:g}")
     config = with_shape_of_start(config)
     check(config)
-    dataset, _ = open_corpus(config, display)
+    dataset, tokenizer = open_corpus(config, display)
     check_vocabulary(config, dataset.vocab_size)
     device = choose_device(config.device, config.dtype, config.threads)
-    batches = Batches(dataset, context=config.model.context, batch=config.batch, seed=config.seed)
+    batches = training_batches(config, dataset, open_mixture(config, tokenizer, display))
     model = start_model(config, model_config(config.model, dataset.vocab_size)).to(device.kind).train()
     optimizers = Optimizers(model, config.optim)
     factors: list[float] = []

@@ -29,6 +29,7 @@ def describe(s: Session) -> list[str]:
     parameters = parameter_count(s.model.config)
     lines = [
         f"data       {c.data}: {count(train)} tokens{size}{held_out} ({data.folder})",
+        *mixture_lines(s),
         f"tokenizer  {s.tokenizer.vocab_size:,} tokens, {s.bytes_per_token:.2f} bytes each",
         *model_lines(s.model.config),
         f"device     {s.device}",
@@ -39,6 +40,14 @@ def describe(s: Session) -> list[str]:
             f"ranks      {s.ranks.world} processes, {c.batch // s.ranks.world} of {c.batch} windows each, gradients added up once a step"
         )
     return [*s.notes, *lines]
+
+
+def mixture_lines(s: Session) -> list[str]:
+    """A line for each text that is mixed in."""
+    return [
+        f"+ {m.share:6.1%}   {m.name}: {count(m.dataset.tokens('train'))} tokens ({m.dataset.folder})"
+        for m in s.mixed
+    ]
 
 
 def model_lines(config: ModelConfig) -> list[str]:

@@ -49,6 +49,13 @@ class Page:
         return [row for row in scored if row.get("valid_tokens") == scored[0].get("valid_tokens")]
 
     @property
+    def mixed(self) -> list[dict[str, Any]]:
+        """The texts that were mixed in, each with its closing score where it has one."""
+        scores = {row["mix"]: row for row in self.metrics if row.get("mix")}
+        cards = self.facts.get("dataset", {}).get("mix", [])
+        return [{**card, "score": scores.get(card["text"])} for card in cards]
+
+    @property
     def changed(self) -> list[tuple[str, Any, Any]]:
         """(setting, default, here), of those that differ; where the run computes is told elsewhere."""
         return [

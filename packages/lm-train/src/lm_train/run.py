@@ -13,13 +13,14 @@ from lm_train.batches import Batches
 from lm_train.checkpoint import checkpoint_path
 from lm_train.compiled import compile_blocks
 from lm_train.config import TrainConfig
-from lm_train.corpus import open_corpus, reopen_corpus, stem
+from lm_train.corpus import open_corpus, open_mixture, reopen_corpus, reopen_mixture, stem
 from lm_train.display import Display, Silent
 from lm_train.evaluate import Evaluation
 from lm_train.fine_tune import check_vocabulary, with_shape_of_start
 from lm_train.follow import follow, lead
 from lm_train.lock import locked
 from lm_train.loop import Loop
+from lm_train.mixture import Mixture, training_batches
 from lm_train.plan import describe
 from lm_train.ranks import Ranks, joined
 from lm_train.report import write_report
@@ -78,16 +79,16 @@ def _train(config: TrainConfig, ranks: Ranks, display: Display, stop: Stop) -> R
     check(config)
     with ranks.patience():
         dataset, tokenizer = open_corpus(config, display)
+        mixed = open_mixture(config, tokenizer, display)
     # What does not fit the data is told before there is a folder.
     check_vocabulary(config, dataset.vocab_size)
-    batches = Batches(dataset, context=config.model.context, batch=config.batch, seed=config.seed)
-    config = with_steps_of_epochs(config, batches)
+    config = with_steps_of_epochs(config, training_batches(config, dataset, mixed))
     run = RunFolder.create(Path(config.out), config.name, stem(config.data))
     with locked(run.path), stop.deferred():
-        return _run(begin(config, run, dataset, tokenizer, ranks), display, stop)
+        return _run(begin(config, run, dataset, mixed, tokenizer, ranks), display, stop)
 
 
-def with_steps_of_epochs(config: TrainConfig, batches: Batches) -> TrainConfig:
+def with_steps_of_epochs(config: TrainConfig, batches: Batches | Mixture) -> TrainConfig:
     """A budget in epochs as one in steps, which is what a run keeps: how long an epoch is, only its data says."""
     if config.epochs is None:
         return config
@@ -110,11 +111,11 @@ def _resume(folder: Path, config: TrainConfig, ranks: Ranks, display: Display, s
     with locked(run.path):
         with ranks.patience():
             dataset = reopen_corpus(run, config, display)
+            mixed = reopen_mixture(run, config, dataset, display)
         if config.epochs:
-            batches = Batches(dataset, context=config.model.context, batch=config.batch, seed=config.seed)
-            config = with_steps_of_epochs(config, batches)
+            config = with_steps_of_epochs(config, training_batches(config, dataset, mixed))
         with stop.deferred():
-            return _run(reopen(run, config, dataset, ranks, display.say), display, stop)
+            return _run(reopen(run, config, dataset, mixed, ranks, display.say), display, stop)
 
 
 def follow_run(stop: Stop) -> None:

@@ -20,7 +20,7 @@ from lm_core import ModelConfig, Transformer, load_model
 from lm_core.counts import parameter_count
 from lm_tokenizer import Tokenizer
 
-from lm_train.batches import Batches, ValidationWindows
+from lm_train.batches import ValidationWindows
 from lm_train.budget import Budget
 from lm_train.checkpoint import newest_verified, versions
 from lm_train.compiled import check_compiler
@@ -35,8 +35,10 @@ from lm_train.exchange import Exchange
 from lm_train.fine_tune import start_model
 from lm_train.launcher import processes_here
 from lm_train.metrics import ConsoleJson, JsonLines, Logger, Loggers, Wandb, drop_after, require_wandb
+from lm_train.mixture import MixedIn, data_fingerprint, mean_bytes_per_token, training_batches
 from lm_train.optimizers import Optimizers
 from lm_train.ranks import Ranks
+from lm_train.read_ahead import ReadAhead
 from lm_train.resuming import check_changes
 from lm_train.run_errors import CheckpointError, RunError
 from lm_train.run_folder import RunFolder, check_free
@@ -57,6 +59,7 @@ class Session:
     device: Device
     model: Transformer
     optimizers: Optimizers
+    mixed: tuple[MixedIn, ...] = ()
     ranks: Ranks = field(default_factory=Ranks)
     state: RunState = field(default_factory=RunState)
     metrics: Loggers = field(default_factory=lambda: Loggers([]))
@@ -68,9 +71,11 @@ class Session:
         c = self.config
         self.budget = Budget.of(c)
         self.prompts = prompts_for(c.samples, c.data)
-        self.batches = Batches(self.dataset, context=c.model.context, batch=c.batch, seed=c.seed)
+        self.batches = training_batches(c, self.dataset, self.mixed)
+        rows = self.ranks.rows(c.batch)
+        self.ahead = ReadAhead(lambda step: self.batches.rows(step, *rows))
         self.exchange = None if self.ranks.alone else Exchange(self.model, self.ranks)
-        self.bytes_per_token = (self.dataset.text_bytes() or 0) / self.dataset.tokens() or 1.0
+        self.bytes_per_token = mean_bytes_per_token(self.dataset, self.mixed)
 
     def windows(self, count: int) -> ValidationWindows | None:
         """At most `count` held-out windows; None where no text was held out."""
@@ -113,11 +118,11 @@ class Session:
         """What a checkpoint's manifest says of the run."""
         return {
             "tokenizer_fingerprint": self.tokenizer.fingerprint,
-            "dataset_fingerprint": self.dataset.fingerprint,
+            "dataset_fingerprint": data_fingerprint(self.dataset, self.mixed),
             "config_hash": config_hash(self.config),
         }
 
-    def log(self, **values: float | int | None) -> None:
+    def log(self, **values: float | int | str | None) -> None:
         """A row of metrics.jsonl, with where the run stands."""
         s = self.state
         self.metrics.log({"step": s.step, "tokens": s.tokens, "seconds": round(s.seconds, 4), **values})
@@ -150,6 +155,7 @@ class Session:
         )
 
     def close(self) -> None:
+        self.ahead.close()
         self.metrics.close()
         self.sample_log.close()
 
@@ -190,7 +196,12 @@ def check(config: TrainConfig) -> None:
 
 
 def begin(
-    config: TrainConfig, run: RunFolder, dataset: TokenDataset, tokenizer: Tokenizer, ranks: Ranks
+    config: TrainConfig,
+    run: RunFolder,
+    dataset: TokenDataset,
+    mixed: tuple[MixedIn, ...],
+    tokenizer: Tokenizer,
+    ranks: Ranks,
 ) -> Session:
     """A new run at step 0: weights from the seed, the folder's first files written."""
     device = choose_device(config.device, config.dtype, config.threads)
@@ -200,13 +211,15 @@ def begin(
     )  # nothing draws from it today; a checkpoint holds its state, which is then the same each time
     model = start_model(config, model_config(config.model, dataset.vocab_size)).to(device.kind)
     model.train()
-    session = Session(config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim), ranks)
+    session = Session(
+        config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim), mixed, ranks
+    )
     run.config.write_text(to_toml(config), encoding="utf-8")
     run.update(
         status="running",
         versions=versions(),
         machine=machine_card(device),
-        dataset=data_card(dataset),
+        dataset=data_card(dataset, mixed),
         model=asdict(model.config),
         parameters=parameter_count(model.config),
     )
@@ -215,7 +228,12 @@ def begin(
 
 
 def reopen(
-    run: RunFolder, config: TrainConfig, dataset: TokenDataset, ranks: Ranks, say: Callable[[str], None]
+    run: RunFolder,
+    config: TrainConfig,
+    dataset: TokenDataset,
+    mixed: tuple[MixedIn, ...],
+    ranks: Ranks,
+    say: Callable[[str], None],
 ) -> Session:
     """The run continued from its newest whole checkpoint. `config` may differ from the run's where `check_changes` allows it."""
     old = read_config([str(run.config)])
@@ -224,9 +242,11 @@ def reopen(
     ranks.check_divides(config.batch)
     checkpoint = newest_verified(run.checkpoints, say)
     facts = _facts(checkpoint)
-    if facts.get("dataset_fingerprint") != dataset.fingerprint:
+    fingerprint = data_fingerprint(dataset, mixed)
+    if facts.get("dataset_fingerprint") != fingerprint:
+        folders = ", ".join(str(each.folder) for each in (dataset, *(part.dataset for part in mixed)))
         raise DatasetError(
-            f"{dataset.folder} is not the data that {run.path} was trained on: fingerprint {dataset.fingerprint}, "
+            f"{folders} is not the data that {run.path} was trained on: fingerprint {fingerprint}, "
             f"the checkpoint's is {facts.get('dataset_fingerprint')}; put the old data back, or start a new run"
         )
     tokenizer = Tokenizer.load(checkpoint)
@@ -235,7 +255,9 @@ def reopen(
     config = resolved(config, device)
     model = load_model(checkpoint, device=device.kind, verify=False)  # newest_verified has read every byte
     model.train()
-    session = Session(config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim), ranks)
+    session = Session(
+        config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim), mixed, ranks
+    )
     session.state = read_state(checkpoint, session.optimizers)
     if Budget.of(old) != session.budget:
         session.state.total_steps = None
@@ -253,8 +275,11 @@ def reopen(
     return session
 
 
-def data_card(dataset: TokenDataset) -> dict[str, Any]:
+def data_card(dataset: TokenDataset, mixed: tuple[MixedIn, ...] = ()) -> dict[str, Any]:
     """What run.json says of the data."""
+    others = (
+        {"mix": [{"text": m.name, "share": m.share, **data_card(m.dataset)} for m in mixed]} if mixed else {}
+    )
     splits = {
         split: {
             "tokens": dataset.tokens(split),
@@ -272,6 +297,7 @@ def data_card(dataset: TokenDataset) -> dict[str, Any]:
         "sources": [str(source.get("name", source)) for source in dataset.info.sources]
         if dataset.info
         else [],
+        **others,
     }
 
 

@@ -13,13 +13,13 @@ import torch
 from lm_core import Transformer
 from lm_core.optim import clip_grad_norm
 
-from lm_train.batches import Batches
 from lm_train.config import TrainConfig
 from lm_train.device import Device
 from lm_train.exchange import Exchange
 from lm_train.optimizers import Optimizers
 from lm_train.permutation import keyed_below
 from lm_train.ranks import Ranks
+from lm_train.read_ahead import ReadAhead
 
 
 @dataclass(frozen=True)
@@ -43,7 +43,7 @@ class Learner(Protocol):
     @property
     def optimizers(self) -> Optimizers: ...
     @property
-    def batches(self) -> Batches: ...
+    def ahead(self) -> ReadAhead[tuple[torch.Tensor, torch.Tensor]]: ...
     @property
     def ranks(self) -> Ranks: ...
     @property
@@ -58,9 +58,7 @@ def run_step(learner: Learner, step: int, factor: float) -> StepResult:
         if c.model.dropout:  # other rows, other masks; a function of the step, so that nothing need be saved
             torch.manual_seed(keyed_below(1 << 62, "lm-train dropout", c.seed, step, ranks.rank))
     learner.optimizers.set_step(step, factor)
-    inputs, targets = (
-        ids.to(learner.device.kind) for ids in learner.batches.rows(step, *ranks.rows(c.batch))
-    )
+    inputs, targets = (ids.to(learner.device.kind) for ids in learner.ahead(step))
     return train_step(
         learner.model,
         learner.optimizers,

@@ -28,9 +28,10 @@ def verify_path(path: Path) -> Iterator[tuple[str, bool]]:
             yield f"{path}: a run without a checkpoint", True
         for checkpoint in found:
             yield _folder(checkpoint)
-        folder = run.facts().get("dataset", {}).get("folder")
-        if folder and (Path(folder) / DATASET_NAME).is_file():
-            yield _dataset(Path(folder))
+        card = run.facts().get("dataset", {})
+        for folder in [part.get("folder") for part in (card, *card.get("mix", []))]:
+            if folder and (Path(folder) / DATASET_NAME).is_file():
+                yield _dataset(Path(folder))
     elif path.is_dir():
         yield _folder(path)
     else:

@@ -1,0 +1,137 @@
+"""Batches drawn from several datasets, each with its share of the windows: still a pure function of the step.
+
+The samples of a run come in blocks of 1000. In each block every dataset has its share of the places, rounded to whole ones, and a keyed
+permutation says which; the places of a dataset, counted through all blocks, are its own samples 0, 1, 2 ..., which `Batches` finds the
+windows of. So each dataset goes through its own epochs in its own order, as if it were alone. docs/data-order.md is the specification.
+"""
+
+from __future__ import annotations
+
+import hashlib
+import json
+from collections.abc import Sequence
+from dataclasses import dataclass
+
+import numpy as np
+import torch
+from torch import Tensor
+
+from lm_train.batches import Batches
+from lm_train.config import TrainConfig
+from lm_train.dataset import TokenDataset
+from lm_train.errors import ConfigError
+from lm_train.permutation import Indices, Permutation
+
+ORDER_VERSION = 1
+BLOCK = 1000
+
+
+@dataclass(frozen=True)
+class MixedIn:
+    """A dataset beside the run's own: what it was called, and its share of the windows."""
+
+    name: str
+    dataset: TokenDataset
+    share: float
+
+
+class Mixture:
+    """Training batches of several datasets; the interface of `Batches`. `parts` are named; the first has what the shares leave.
+
+    Raises ConfigError for a share that has no place in a block, TooFewTokensError for a part that has no window.
+    """
+
+    def __init__(
+        self,
+        dataset: TokenDataset,
+        mixed: Sequence[MixedIn],
+        *,
+        context: int,
+        batch: int,
+        seed: int,
+        name: str,
+    ) -> None:
+        self.context, self.batch_size, self.seed = context, batch, seed
+        self.names = [name, *(part.name for part in mixed)]
+        datasets = [dataset, *(part.dataset for part in mixed)]
+        self.parts = [Batches(each, context=context, batch=batch, seed=seed) for each in datasets]
+        self.places = np.array(places_of([part.share for part in mixed]))
+        self._edges = np.concatenate([[0], np.cumsum(self.places)])
+
+    @property
+    def steps_per_epoch(self) -> float:
+        """Steps in which the first part's windows are all taken once."""
+        return self.parts[0].windows * BLOCK / int(self.places[0]) / self.batch_size
+
+    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+        """The global batch of a step."""
+        return self.rows(step, 0, self.batch_size)
+
+    def rows(self, step: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+        """Rows start .. stop-1 of `batch(step)`."""
+        if step < 0 or not 0 <= start <= stop <= self.batch_size:
+            raise ValueError(f"step {step}, rows {start}..{stop} of a batch of {self.batch_size}")
+        first = step * self.batch_size
+        parts, samples = self.assigned(np.arange(first + start, first + stop))
+        inputs = torch.empty((stop - start, self.context), dtype=torch.int64)
+        targets = torch.empty_like(inputs)
+        for number in np.unique(parts):
+            part, here = self.parts[number], np.flatnonzero(parts == number)
+            inputs[here], targets[here] = part.read(part.starts(samples[here]))
+        return inputs, targets
+
+    def assigned(self, samples: Indices) -> tuple[Indices, Indices]:
+        """(the part that each sample of the run is of, its number among that part's samples)."""
+        blocks, places = np.divmod(samples, BLOCK)
+        slots = np.empty_like(places)
+        for block in np.unique(blocks):
+            here = blocks == block
+            order = Permutation(BLOCK, "lm-train mixture", ORDER_VERSION, self.seed, int(block))
+            slots[here] = order(places[here])
+        parts = np.searchsorted(self._edges, slots, side="right") - 1
+        return parts, blocks * self.places[parts] + slots - self._edges[parts]
+
+    def where(self, step: int) -> str:
+        """Where the batch is in the texts, for a message."""
+        first = step * self.batch_size
+        parts, samples = self.assigned(np.arange(first, first + self.batch_size))
+        return "; ".join(
+            f"tokens {self.parts[number].starts(samples[parts == number]).tolist()} of {self.names[number]}"
+            for number in np.unique(parts)
+        )
+
+
+def places_of(shares: Sequence[float]) -> list[int]:
+    """Places in a block for the first part, which has the rest, and for each share. Raises ConfigError for a part without one."""
+    places = [round(share * BLOCK) for share in shares]
+    places = [BLOCK - sum(places), *places]
+    if min(places) < 1:
+        raise ConfigError(
+            f"mix: each text needs a share of at least {1 / BLOCK:g}, got {list(shares)} and the rest"
+        )
+    return places
+
+
+def training_batches(
+    config: TrainConfig, dataset: TokenDataset, mixed: Sequence[MixedIn]
+) -> Batches | Mixture:
+    """The batches of a run."""
+    context, batch, seed = config.model.context, config.batch, config.seed
+    if not mixed:
+        return Batches(dataset, context=context, batch=batch, seed=seed)
+    return Mixture(dataset, mixed, context=context, batch=batch, seed=seed, name=config.data)
+
+
+def data_fingerprint(dataset: TokenDataset, mixed: Sequence[MixedIn]) -> str:
+    """The dataset's own fingerprint, or with others mixed in SHA-256 of all of theirs and the shares."""
+    if not mixed:
+        return dataset.fingerprint
+    parts = [[dataset.fingerprint], *([part.dataset.fingerprint, part.share] for part in mixed)]
+    return hashlib.sha256(json.dumps(parts, separators=(",", ":")).encode()).hexdigest()
+
+
+def mean_bytes_per_token(dataset: TokenDataset, mixed: Sequence[MixedIn]) -> float:
+    """UTF-8 bytes that a training token spells on average, by share; 1 where the tokenizer is unknown."""
+    rest = 1 - sum(part.share for part in mixed)
+    parts = [(dataset, rest), *((part.dataset, part.share) for part in mixed)]
+    return sum(share * (each.text_bytes() or 0) / each.tokens() for each, share in parts) or 1.0

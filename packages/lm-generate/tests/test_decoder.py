@@ -1,12 +1,13 @@
-"""The fast form of a model against the model itself, and a row's bits against any company."""
+"""The packed form of a model against the model itself, and a row's bits against any company."""
 
 import numpy as np
 import pytest
 import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lm_generate.decoder import Decoder, decode_plainly, pack_model, padded
+from lm_generate.decoder import Decoder, decode_plainly
 from lm_generate.packed import MIN_ROWS, PackedLinear, is_sound, pack
+from lm_generate.packed_model import pack_model, padded
 from tiny_engines import SHAPES, tiny_model
 
 ODD = {"n_heads": 3, "d_head": 10, "n_kv_heads": 1, "d_model": 36, "d_ff": 50, "vocab_size": 333}
@@ -15,6 +16,7 @@ ALL_SHAPES = SHAPES | {
     "qwen2": {"qkv_bias": True, "n_kv_heads": 1},
     "sinusoidal": {"position": "sinusoidal", "activation": "silu"},
     "no positions": {"position": "none", "activation": "relu2", "norm": "layer"},
+    "capped and padded": {"logit_softcap": 5.0, "vocab_size": 321, "vocab_multiple": 64},
     "deep inside": {"d_model": 64, "n_heads": 2, "d_ff": 1344},  # sums longer than one block of a kernel
 }
 CHUNKS = [[5, 6, 7, 8, 9, 10, 11], [12], [13], list(range(20, 40)), [14]]
@@ -44,10 +46,10 @@ def test_the_packed_model_gives_the_models_own_logits(shape):
 @given(st.lists(st.lists(st.integers(1, 9), min_size=5, max_size=5), min_size=1, max_size=40), st.data())
 def test_a_texts_logits_have_the_same_bits_alone_and_in_any_company(shape, lengths, data):
     model = tiny_model(**ALL_SHAPES[shape])
-    decode = Decoder(model)
+    decode, new_cache = pack_or_skip(model), Decoder(model).new_cache
     tokens = np.random.default_rng(0).integers(0, 300, (len(lengths), 5, 9))
     watched = data.draw(st.integers(0, len(lengths) - 1))
-    caches, alone = [decode.new_cache(64) for _ in lengths], decode.new_cache(64)
+    caches, alone = [new_cache(64) for _ in lengths], new_cache(64)
     for turn in range(5):
         work = [
             (cache, tokens[i, turn, : lengths[i][turn]].tolist())
@@ -60,7 +62,8 @@ def test_a_texts_logits_have_the_same_bits_alone_and_in_any_company(shape, lengt
         assert np.array_equal(logits[place], own)
 
 
-def test_changed_weights_are_packed_again():
+def test_changed_weights_are_packed_again(monkeypatch):
+    monkeypatch.setattr("lm_generate.decoder.make_native", lambda model: None)
     model = tiny_model()
     decode = Decoder(model)
     before = decode([(decode.new_cache(8), [1, 2, 3])])[0]
@@ -88,6 +91,10 @@ def test_what_cannot_be_packed_is_decoded_by_the_model_itself():
     plain = [(decode.new_cache(8), [1, 2, 3]), (decode.new_cache(8), [4])]
     for got, wanted in zip(decode(work), decode_plainly(model, plain), strict=True):
         assert np.array_equal(got, wanted)
+
+
+def test_a_sliding_window_is_left_to_the_model():
+    assert pack_model(tiny_model(sliding_window=7)) is None
 
 
 def test_a_kernel_whose_rows_depend_on_their_number_is_found_unsound():

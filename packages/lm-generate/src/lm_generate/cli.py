@@ -18,6 +18,7 @@ from cyclopts.exceptions import UnusedCliTokensError
 
 from lm_generate import __version__
 from lm_generate.errors import LmGenerateError, PromptError, SettingError
+from lm_generate.native_library import begin_compiling
 from lm_generate.runs import newest_run
 
 if TYPE_CHECKING:
@@ -299,6 +300,8 @@ def open_model(
 
     check_whole("threads", threads, low=1)
     source = newest_run() if model is None else model
+    if device in ("auto", "cpu"):
+        begin_compiling()
 
     import torch
 

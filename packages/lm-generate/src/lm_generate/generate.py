@@ -86,7 +86,7 @@ class Row:
         capacity = context if self.rules.roll else min(context, len(self.prompt) + self.rules.max_tokens)
         self.cache = decode.new_cache(capacity)
         self.reading = self.prompt if len(self.prompt) < context else self.prompt[-rolled_length(context) :]
-        known, self.logits = prefixes.copy_to(self.reading, self.cache, CHUNK)
+        known, self.logits = prefixes.copy_to(self.reading, self.cache, 1 if decode.any_pieces else CHUNK)
         self.unread = self.reading[known:]
 
     def choose(self) -> Written:

@@ -1,0 +1,319 @@
+// One pass of a transformer over rows of new tokens: lm_core/transformer.py's formula, for decoding on a CPU.
+//
+//     lm_step(model, rows, count, logits, threads)
+//
+// A row is one new token of one text: its id, its position, and where the text's keys and values lie (lm_core's KVCache of
+// a batch of one). Rows of a text that follow each other in one pass are in the order of their positions. Keys and values
+// are stored, and the logits of the rows that want them are written one behind the other.
+//
+// The bits of a row do not depend on the other rows, their number, or the number of threads: see vector.h.
+#include <stdlib.h>
+
+#include "linear.h"
+#include "pool.h"
+
+enum Activation { SWIGLU = 0, GELU = 1, RELU2 = 2, SILU = 3 };
+
+typedef struct {
+    const float *weight, *bias;  // (size); no weight: no norm; no bias: none
+    float eps;
+    int32_t layer;  // 1: LayerNorm, 0: RMSNorm
+} Norm;
+
+typedef struct {
+    Norm attention_norm, q_norm, k_norm, feed_forward_norm;
+    Matrix q, k, v, o, gate, up, down;
+} Layer;
+
+typedef struct {
+    int32_t n_layers, d_model, n_heads, n_kv_heads, d_head, d_ff, activation, window;  // window 0: none
+    float softcap;                                                                       // 0: none
+    Matrix embedding, head;
+    const float *positions;   // (context, d_model), added to the embedding; or null
+    const float *cos, *sin;  // (context, d_head), sin with its first half negated; or null
+    Norm norm;
+    const Layer *layers;
+} Model;
+
+typedef struct {
+    int32_t id, position, capacity, wanted;
+    float *keys, *values;  // (n_layers, n_kv_heads, capacity, d_head)
+} Row;
+
+typedef struct {
+    const Model *model;
+    const Row *rows;
+    int count, wanted, layer;
+    float *x;       // (count, d_model), the stream
+    float *normed;  // (count, d_model)
+    float *q, *k, *v;  // (count, heads * d_head)
+    float *seen;       // (count, n_heads * d_head)
+    float *gate, *up;  // (count, d_ff)
+    float *wide;         // per thread: TILE rows of the widest matrix
+    float *scores;       // per thread: (longest text)
+    float *logits;       // (wanted, vocab_size)
+    long wide_size, scores_size;
+} Pass;
+
+static void normalise(const Norm *norm, const float *x, float *y, long size) {
+    float mean = 0, inverse;
+    if (norm->layer) {
+        Vector total = {0}, squares = {0};
+        long i = 0;
+        for (; i + LANES <= size; i += LANES) total += load(x + i);
+        if (i < size) total += load_some(x + i, size - i);
+        mean = sum_lanes(total) / (float)size;
+        for (i = 0; i + LANES <= size; i += LANES) {
+            Vector centred = load(x + i) - mean;
+            squares += centred * centred;
+        }
+        float square = sum_lanes(squares);
+        for (; i < size; i++) square += (x[i] - mean) * (x[i] - mean);
+        inverse = 1 / sqrtf(square / (float)size + norm->eps);
+    } else {
+        inverse = 1 / sqrtf(dot(x, x, size) / (float)size + norm->eps);
+    }
+    for (long i = 0; i < size; i++) {
+        float value = (x[i] - mean) * inverse * norm->weight[i];
+        y[i] = norm->bias ? value + norm->bias[i] : value;
+    }
+}
+
+static void embed_row(const void *argument, long row, int thread) {
+    (void)thread;
+    const Pass *p = argument;
+    const Model *m = p->model;
+    const Matrix *table = &m->embedding;
+    float *x = p->x + row * m->d_model;
+    const Row *r = &p->rows[row];
+    const char *weight = (const char *)table->weight + (long)r->id * m->d_model * bytes_of(table->storage);
+    for (long i = 0; i < m->d_model; i++) {
+        if (table->storage == FLOAT32) x[i] = ((const float *)weight)[i];
+        else if (table->storage == INT8) x[i] = (float)((const int8_t *)weight)[i] * table->scale[r->id];
+        else {
+            uint32_t bits = (uint32_t)((const uint16_t *)weight)[i] << 16;
+            memcpy(&x[i], &bits, sizeof bits);
+        }
+        if (m->positions) x[i] += m->positions[(long)r->position * m->d_model + i];
+    }
+}
+
+static void norm_before_attention(const void *argument, long row, int thread) {
+    (void)thread;
+    const Pass *p = argument;
+    long d = p->model->d_model;
+    normalise(&p->model->layers[p->layer].attention_norm, p->x + row * d, p->normed + row * d, d);
+}
+
+static void norm_before_feed_forward(const void *argument, long row, int thread) {
+    (void)thread;
+    const Pass *p = argument;
+    long d = p->model->d_model;
+    normalise(&p->model->layers[p->layer].feed_forward_norm, p->x + row * d, p->normed + row * d, d);
+}
+
+// One chunk of a matrix: its outputs first .. last for all rows.
+static void chunk_of(const Pass *p, const Matrix *m, long chunk, const float *x, float *y, int add, int thread) {
+    long first = chunk * chunk_outputs(m), last = first + chunk_outputs(m);
+    if (last > m->d_out) last = m->d_out;
+    linear(m, first, last, p->count, x, y, m->d_out, add, p->wide + thread * p->wide_size);
+}
+
+static void project(const void *argument, long chunk, int thread) {
+    const Pass *p = argument;
+    const Layer *layer = &p->model->layers[p->layer];
+    const Matrix *parts[] = {&layer->q, &layer->k, &layer->v};
+    float *results[] = {p->q, p->k, p->v};
+    for (int i = 0; i < 3; i++) {
+        long chunks = chunk_count(parts[i]);
+        if (chunk < chunks) {
+            chunk_of(p, parts[i], chunk, p->normed, results[i], 0, thread);
+            return;
+        }
+        chunk -= chunks;
+    }
+}
+
+static void turn(const Model *m, const Norm *norm, long position, int heads, float *x) {
+    long d = m->d_head, half = d / 2;
+    for (int head = 0; head < heads; head++, x += d) {
+        if (norm->weight) normalise(norm, x, x, d);
+        if (!m->cos) continue;
+        const float *cos = m->cos + position * d, *sin = m->sin + position * d;
+        for (long i = 0; i < half; i++) {
+            float first = x[i], second = x[i + half];
+            x[i] = first * cos[i] + second * sin[i];
+            x[i + half] = second * cos[i + half] + first * sin[i + half];
+        }
+    }
+}
+
+// Normalises and rotates a row's queries and keys, and puts its keys and values into the text's cache.
+static void remember(const void *argument, long row, int thread) {
+    (void)thread;
+    const Pass *p = argument;
+    const Model *m = p->model;
+    const Layer *layer = &m->layers[p->layer];
+    const Row *r = &p->rows[row];
+    long d = m->d_head, kv = m->n_kv_heads * d;
+    float *k = p->k + row * kv, *v = p->v + row * kv;
+    turn(m, &layer->q_norm, r->position, m->n_heads, p->q + row * m->n_heads * d);
+    turn(m, &layer->k_norm, r->position, m->n_kv_heads, k);
+    for (long head = 0; head < m->n_kv_heads; head++) {
+        long place = ((p->layer * m->n_kv_heads + head) * r->capacity + r->position) * d;
+        memcpy(r->keys + place, k + head * d, (size_t)d * sizeof(float));
+        memcpy(r->values + place, v + head * d, (size_t)d * sizeof(float));
+    }
+}
+
+// out = sum over keys of weights[t] v[t]; each number of out adds up in the order of the keys.
+INLINE void mix(const float *weights, const float *values, long keys, long d, float *out) {
+    long i = 0;
+    for (; i + 2 * LANES <= d; i += 2 * LANES) {
+        Vector a = {0}, b = {0};
+        for (long t = 0; t < keys; t++) {
+            a += weights[t] * load(values + t * d + i);
+            b += weights[t] * load(values + t * d + i + LANES);
+        }
+        store(out + i, a);
+        store(out + i + LANES, b);
+    }
+    for (; i < d; i++) {
+        float sum = 0;
+        for (long t = 0; t < keys; t++) sum += weights[t] * values[t * d + i];
+        out[i] = sum;
+    }
+}
+
+// softmax(q . K / sqrt(d_head)) V for one row and one head.
+static void attend(const void *argument, long chunk, int thread) {
+    const Pass *p = argument;
+    const Model *m = p->model;
+    long row = chunk / m->n_heads, head = chunk % m->n_heads, d = m->d_head;
+    const Row *r = &p->rows[row];
+    long first = m->window && r->position >= m->window ? r->position - m->window + 1 : 0;
+    long keys = r->position + 1 - first, kv_head = head / (m->n_heads / m->n_kv_heads);
+    long place = ((p->layer * m->n_kv_heads + kv_head) * r->capacity + first) * d;
+    const float *q = p->q + (row * m->n_heads + head) * d, *k = r->keys + place;
+    float *scores = p->scores + thread * p->scores_size, scale = 1 / sqrtf((float)d);
+    float *out = p->seen + (row * m->n_heads + head) * d;
+    for (long t = 0; t < keys; t++) scores[t] = dot(q, k + t * d, d) * scale;
+    Vector highest = all(-INFINITY), total = {0};
+    long whole = keys / LANES * LANES, padded = (keys + LANES - 1) / LANES * LANES;
+    for (long t = keys; t < padded; t++) scores[t] = -INFINITY;
+    for (long t = 0; t < padded; t += LANES) highest = largest(highest, load(scores + t));
+    float top = highest[0];
+    for (int i = 1; i < LANES; i++) top = highest[i] > top ? highest[i] : top;
+    for (long t = 0; t < padded; t += LANES) {
+        store(scores + t, exponential(load(scores + t) - top));
+        if (t == whole)
+            for (long i = keys; i < padded; i++) scores[i] = 0;
+        total += load(scores + t);
+    }
+    mix(scores, r->values + place, keys, d, out);
+    float inverse = 1 / sum_lanes(total);
+    for (long i = 0; i < d; i++) out[i] *= inverse;
+}
+
+static void add_attention(const void *argument, long chunk, int thread) {
+    const Pass *p = argument;
+    chunk_of(p, &p->model->layers[p->layer].o, chunk, p->seen, p->x, 1, thread);
+}
+
+INLINE Vector activated(int activation, Vector x) {
+    if (activation == RELU2) {
+        Vector kept = largest(x, (Vector){0});
+        return kept * kept;
+    }
+    if (activation == GELU)  // 0.5 (1 + tanh(y)) = sigmoid(2 y)
+        return x * sigmoid(1.5957691216f * (x + 0.044715f * x * x * x));
+    return x * sigmoid(x);
+}
+
+static void expand(const void *argument, long chunk, int thread) {
+    const Pass *p = argument;
+    const Model *m = p->model;
+    const Layer *layer = &m->layers[p->layer];
+    const Matrix *up = &layer->up;
+    chunk_of(p, up, chunk, p->normed, p->up, 0, thread);
+    if (layer->gate.weight) chunk_of(p, &layer->gate, chunk, p->normed, p->gate, 0, thread);
+    long first = chunk * chunk_outputs(up), last = first + chunk_outputs(up);
+    if (last > m->d_ff) last = m->d_ff;
+    for (long row = 0; row < p->count; row++) {
+        float *inner = p->up + row * m->d_ff;
+        const float *gate = layer->gate.weight ? p->gate + row * m->d_ff : inner;
+        long i = first;
+        for (; i + LANES <= last; i += LANES) {
+            Vector opened = activated(m->activation, load(gate + i));
+            store(inner + i, layer->gate.weight ? opened * load(inner + i) : opened);
+        }
+        if (i == last) continue;
+        Vector opened = activated(m->activation, load_some(gate + i, last - i));
+        if (layer->gate.weight) opened *= load_some(inner + i, last - i);
+        memcpy(inner + i, &opened, (size_t)(last - i) * sizeof(float));
+    }
+}
+
+static void add_feed_forward(const void *argument, long chunk, int thread) {
+    const Pass *p = argument;
+    chunk_of(p, &p->model->layers[p->layer].down, chunk, p->up, p->x, 1, thread);
+}
+
+static void write_logits(const void *argument, long chunk, int thread) {
+    const Pass *p = argument;
+    const Matrix *head = &p->model->head;
+    long first = chunk * chunk_outputs(head), last = first + chunk_outputs(head);
+    if (last > head->d_out) last = head->d_out;
+    linear(head, first, last, p->wanted, p->normed, p->logits, head->d_out, 0, p->wide + thread * p->wide_size);
+    float cap = p->model->softcap;
+    if (cap == 0) return;
+    for (long row = 0; row < p->wanted; row++)
+        for (long i = first; i < last; i++) {
+            float *logit = p->logits + row * head->d_out + i;
+            *logit = cap * tanhf(*logit / cap);
+        }
+}
+
+static long most(long a, long b) { return a > b ? a : b; }
+
+// 0, or 1 where memory ran out; then nothing has been computed.
+int lm_step(const Model *m, const Row *rows, int count, float *logits, int threads) {
+    use_threads(threads);
+    threads = pool.helpers + 1 > MOST_THREADS ? MOST_THREADS : pool.helpers + 1;
+    long heads = (long)m->n_heads * m->d_head, kv = (long)m->n_kv_heads * m->d_head, longest = 0;
+    for (int i = 0; i < count; i++) longest = most(longest, rows[i].position + 1);
+    Pass p = {.model = m, .rows = rows, .count = count, .logits = logits};
+    p.wide_size = TILE * most(most(m->d_model, m->d_ff), heads);
+    p.scores_size = longest + LANES;
+    long row = 2L * m->d_model + 2 * heads + 2 * kv + 2L * m->d_ff;
+    float *memory = malloc((size_t)(count * row + threads * (p.wide_size + p.scores_size)) * sizeof(float));
+    if (!memory) return 1;
+    p.x = memory;
+    p.normed = p.x + (long)count * m->d_model;
+    p.q = p.normed + (long)count * m->d_model;
+    p.seen = p.q + count * heads;
+    p.k = p.seen + count * heads;
+    p.v = p.k + count * kv;
+    p.gate = p.v + count * kv;
+    p.up = p.gate + (long)count * m->d_ff;
+    p.wide = p.up + (long)count * m->d_ff;
+    p.scores = p.wide + threads * p.wide_size;
+
+    parallel(embed_row, &p, count);
+    for (p.layer = 0; p.layer < m->n_layers; p.layer++) {
+        const Layer *layer = &m->layers[p.layer];
+        parallel(norm_before_attention, &p, count);
+        parallel(project, &p, chunk_count(&layer->q) + chunk_count(&layer->k) + chunk_count(&layer->v));
+        parallel(remember, &p, count);
+        parallel(attend, &p, (long)count * m->n_heads);
+        parallel(add_attention, &p, chunk_count(&layer->o));
+        parallel(norm_before_feed_forward, &p, count);
+        parallel(expand, &p, chunk_count(&layer->up));
+        parallel(add_feed_forward, &p, chunk_count(&layer->down));
+    }
+    for (int i = 0; i < count; i++)
+        if (rows[i].wanted) normalise(&m->norm, p.x + (long)i * m->d_model, p.normed + p.wanted++ * (long)m->d_model, m->d_model);
+    if (p.wanted) parallel(write_logits, &p, chunk_count(&m->head));
+    free(memory);
+    return 0;
+}

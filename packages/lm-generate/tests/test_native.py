@@ -1,0 +1,208 @@
+"""The compiled kernel against the model itself; a row's bits against company, pieces, threads; and life without a compiler."""
+
+import os
+import subprocess
+import sys
+
+import numpy as np
+import pytest
+import torch
+from hypothesis import given, settings
+from hypothesis import strategies as st
+from lm_core import KVCache
+from lm_generate import native_library
+from lm_generate.decoder import Decoder, decode_plainly
+from lm_generate.native import PASS_ROWS, make_native
+from tiny_engines import SHAPES, tiny_engine, tiny_model
+
+NATIVE_SHAPES = SHAPES | {
+    "odd sizes": {"n_heads": 3, "d_head": 10, "n_kv_heads": 1, "d_model": 36, "d_ff": 50, "vocab_size": 333},
+    "qwen2": {"qkv_bias": True, "n_kv_heads": 1},
+    "mistral": {"sliding_window": 7},
+    "sinusoidal": {"position": "sinusoidal", "activation": "silu"},
+    "no positions": {"position": "none", "activation": "relu2", "norm": "layer"},
+    "capped and padded": {"logit_softcap": 5.0, "vocab_size": 321, "vocab_multiple": 64},
+    "wide heads": {"d_model": 128, "n_heads": 2, "d_head": 70, "d_ff": 200},
+}
+PIECES = [[5, 6, 7, 8, 9, 10, 11], [12], [13], list(range(20, 40)), [14]]
+
+
+def native_or_skip(model):
+    native = make_native(model)
+    if native is None:
+        pytest.skip(f"no kernel on this machine: {native_library.why_not()}")
+    return native
+
+
+@pytest.mark.parametrize("shape", NATIVE_SHAPES)
+def test_the_kernel_gives_the_models_own_logits_keys_and_values(shape):
+    model = tiny_model(**NATIVE_SHAPES[shape])
+    native = native_or_skip(model)
+    cache, plain = KVCache(model.config, 1, 64), KVCache(model.config, 1, 64)
+    for ids in PIECES:
+        got, wanted = native([(cache, ids, 1)])[0][0], decode_plainly(model, [(plain, ids)])[0]
+        assert got.shape == (model.config.vocab_size,)
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=3e-5)
+    torch.testing.assert_close(cache.keys, plain.keys, rtol=1e-4, atol=3e-5)
+    torch.testing.assert_close(cache.values, plain.values, rtol=1e-4, atol=3e-5)
+    assert cache.length == plain.length == 30
+
+
+@pytest.mark.parametrize("shape", NATIVE_SHAPES)
+@settings(max_examples=6, deadline=None)
+@given(st.data())
+def test_a_texts_bits_are_the_same_in_any_company_and_in_any_pieces(shape, data):
+    model = tiny_model(**NATIVE_SHAPES[shape])
+    native = native_or_skip(model)
+    ids = np.random.default_rng(0).integers(0, 300, 40).tolist()
+    alone = KVCache(model.config, 1, 48)
+    wanted = np.stack([native([(alone, [id], 1)])[0][0] for id in ids])
+    cache, done, got = KVCache(model.config, 1, 48), 0, []
+    while done < len(ids):
+        piece = ids[done : done + data.draw(st.integers(1, 15))]
+        before, behind = data.draw(st.integers(0, 6)), data.draw(st.integers(0, 6))
+        company = [(KVCache(model.config, 1, 32), ids[: 1 + i], i % 2) for i in range(before + behind)]
+        work = [*company[:before], (cache, piece, len(piece)), *company[before:]]
+        got.append(native(work)[before])
+        done += len(piece)
+    assert np.array_equal(np.concatenate(got), wanted)
+    assert torch.equal(cache.keys, alone.keys)
+    assert torch.equal(cache.values, alone.values)
+
+
+def test_the_number_of_threads_changes_no_bit():
+    model = tiny_model(d_model=64, d_ff=512)
+    native = native_or_skip(model)
+    threads = torch.get_num_threads()
+    found = []
+    try:
+        for number in (1, 2, 3, 1, 2):
+            torch.set_num_threads(number)
+            cache = KVCache(model.config, 1, 64)
+            found.append(np.concatenate([native([(cache, ids, 1)])[0] for ids in PIECES]))
+    finally:
+        torch.set_num_threads(threads)
+    assert all(np.array_equal(other, found[0]) for other in found)
+
+
+def test_a_prompt_longer_than_one_call_is_read_whole():
+    model = tiny_model(context=3 * PASS_ROWS)
+    native = native_or_skip(model)
+    ids = [(7 * i) % 300 for i in range(2 * PASS_ROWS + 9)]
+    cache, one = KVCache(model.config, 1), KVCache(model.config, 1)
+    got = native([(cache, ids, PASS_ROWS + 20)])[0]
+    wanted = np.concatenate([native([(one, [id], 1)])[0] for id in ids])[-PASS_ROWS - 20 :]
+    assert np.array_equal(got, wanted)
+
+
+def test_a_thousand_passes_on_more_threads_than_cores_lose_no_chunk():
+    model = tiny_model()
+    native = native_or_skip(model)
+    threads = torch.get_num_threads()
+    cache = KVCache(model.config, 1, 64)
+    wanted = native([(cache, [1, 2, 3], 1)])[0].copy()
+    try:
+        torch.set_num_threads(5)
+        for _ in range(1000):
+            cache.reset()
+            assert np.array_equal(native([(cache, [1, 2, 3], 1)])[0], wanted)
+    finally:
+        torch.set_num_threads(threads)
+
+
+def test_weights_are_read_where_they_are_so_a_change_is_seen_and_none_is_copied():
+    model = tiny_model()
+    native_or_skip(model)
+    decode = Decoder(model)
+    before = decode([(decode.new_cache(8), [1, 2, 3])])[0]
+    with torch.no_grad():
+        model.blocks[0].attention.q.weight.mul_(3)
+    after = decode([(decode.new_cache(8), [1, 2, 3])])[0]
+    assert not np.allclose(before, after)
+    model.head.weight = torch.nn.Parameter(model.head.weight * 2)  # moved
+    np.testing.assert_allclose(decode([(decode.new_cache(8), [1, 2, 3])])[0], 2 * after, rtol=1e-4, atol=1e-5)
+
+
+def test_the_logits_after_each_token_are_those_of_one_at_a_time_in_every_form():
+    for decode in (Decoder(tiny_model()), Decoder(tiny_model(), fast=False)):
+        cache, one = decode.new_cache(16), decode.new_cache(16)
+        got = decode.after_each(cache, [1, 2, 3])
+        wanted = [decode([(one, [id])])[0] for id in (1, 2, 3)]
+        assert all(np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
+
+
+def test_a_child_process_made_by_fork_decodes_too():
+    code = (
+        "import os, sys; sys.path[:0] = sys.argv[1:]\n"
+        "import torch; from tiny_engines import tiny_engine\n"
+        "torch.set_num_threads(2); engine = tiny_engine()\n"
+        "text = engine.generate('def', seed=1, max_tokens=9).text\n"
+        "child = os.fork()\n"
+        "if not child: os._exit(text != engine.generate('def', seed=1, max_tokens=9).text)\n"
+        "sys.exit(os.waitstatus_to_exitcode(os.waitpid(child, 0)[1]))\n"
+    )
+    folder = os.path.dirname(__file__)
+    ran = subprocess.run(
+        [sys.executable, "-W", "ignore", "-c", code, folder], capture_output=True, timeout=120, check=False
+    )
+    assert ran.returncode == 0, ran.stderr.decode()
+
+
+@pytest.fixture
+def fresh(monkeypatch, tmp_path):
+    """A machine on which nothing has been compiled yet."""
+    for name in ("_library", "_why_not", "_compiling", "_made"):
+        monkeypatch.setattr(native_library, name, None)
+    monkeypatch.setenv("XDG_CACHE_HOME", str(tmp_path / "cache"))
+    monkeypatch.delenv("LM_NATIVE", raising=False)
+    monkeypatch.delenv("CC", raising=False)
+    yield tmp_path
+    if native_library._made is not None:
+        native_library._made.cleanup()
+
+
+def a_compiler(folder, body):
+    folder.mkdir()
+    for name in ("cc", "gcc", "clang"):
+        (folder / name).write_text(f"#!/bin/sh\n{body}\n")
+        (folder / name).chmod(0o755)
+    return str(folder)
+
+
+def test_without_a_compiler_the_text_is_written_all_the_same(fresh, monkeypatch):
+    monkeypatch.setenv("PATH", str(fresh))
+    assert native_library.load_library() is None
+    assert "no C compiler" in native_library.why_not()
+    engine = tiny_engine()
+    row = engine.batch(["def", "class"], seed=1, max_tokens=9)[1]
+    assert row.text == engine.generate("class", seed=1, row=1, max_tokens=9).text
+    assert not engine.decode.any_pieces
+
+
+def test_a_compiler_that_fails_is_told_and_nothing_is_left_behind(fresh, monkeypatch):
+    monkeypatch.setenv("PATH", a_compiler(fresh / "bin", "echo no room >&2; exit 3") + ":/bin:/usr/bin")
+    native_library.begin_compiling()
+    assert native_library.load_library() is None
+    assert "could not compile the kernel: no room" in native_library.why_not()
+    assert not list((fresh / "cache" / "lm-generate").iterdir())
+
+
+def test_what_was_compiled_once_is_used_again_and_lies_where_nobody_else_may_write(fresh, monkeypatch):
+    copies = 'while [ "$1" != -o ]; do shift; done; echo compiled > "$2"; echo x >> ' + str(fresh / "runs")
+    monkeypatch.setenv("PATH", a_compiler(fresh / "bin", copies) + ":/bin:/usr/bin")
+    native_library.begin_compiling()
+    first = native_library._compiled()
+    assert native_library._compiled() == first
+    native_library.begin_compiling()
+    assert native_library._compiling is None
+    assert (fresh / "runs").read_text() == "x\n"
+    assert first.read_text() == "compiled\n"
+    assert first.parent.stat().st_mode & 0o777 == 0o700
+    first.parent.chmod(0o777)
+    assert native_library._compiled().parent != first.parent  # somebody else could have put it there
+
+
+def test_an_environment_variable_does_without_it(fresh, monkeypatch):
+    monkeypatch.setenv("LM_NATIVE", "0")
+    assert native_library.load_library() is None
+    assert native_library.why_not() == "LM_NATIVE=0 says to do without"

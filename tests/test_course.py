@@ -2,6 +2,7 @@
 
 import doctest
 import re
+from itertools import pairwise
 from pathlib import Path
 
 import pytest
@@ -13,7 +14,7 @@ LINK = re.compile(r"!?\[[^]]*\]\(([^)#]+)[^)]*\)")
 
 def test_eight_chapters_follow_each_other():
     assert [int(path.name.split("-")[1]) for path in CHAPTERS] == list(range(1, 9))
-    for here, following in zip(CHAPTERS, CHAPTERS[1:], strict=False):
+    for here, following in pairwise(CHAPTERS):
         last = here.read_text(encoding="utf-8").rstrip().splitlines()[-1]
         assert last.startswith("Next: ")
         assert (here.parent / LINK.findall(last)[0]).resolve() == following

@@ -52,9 +52,7 @@ def vocabulary(path: Path) -> None:
     sizes = [256, 512, 1024, 2048, 4096, 8192, 16384, 32768]
     tokenizers = [Tokenizer.train(texts=learnt, vocab_size=size, special_tokens=()) for size in sizes]
     figure, axes = plot()
-    axes.plot(
-        sizes, [len(held_out.encode()) / t.count(held_out) for t in tokenizers], marker="o", color=BLUE
-    )
+    axes.plot(sizes, [len(held_out.encode()) / t.count(held_out) for t in tokenizers], marker="o", color=BLUE)
     axes.set_xscale("log", base=2)
     axes.set_xticks(sizes, [f"{size:,}" for size in sizes])
     axes.set_ylim(0)
@@ -98,9 +96,7 @@ def sampling(path: Path) -> None:
         "top-p 0.8": Sampling(temperature=1.0, top_p=0.8),
     }
     figure, axes = plot(7)
-    for place, ((name, setting), colour) in enumerate(
-        zip(settings.items(), (BLUE, RED, GREEN), strict=True)
-    ):
+    for place, ((name, setting), colour) in enumerate(zip(settings.items(), (BLUE, RED, GREEN), strict=True)):
         axes.bar(
             np.arange(len(logits)) + 0.27 * (place - 1),
             probabilities(logits, setting),

@@ -20,6 +20,7 @@ from lm_generate import __version__
 from lm_generate.errors import LmGenerateError, PromptError, SettingError
 from lm_generate.native_library import begin_compiling
 from lm_generate.runs import newest_run
+from lm_generate.serving.command import serve
 
 if TYPE_CHECKING:
     from lm_generate.engine import Engine
@@ -253,6 +254,9 @@ def verify(folder: Path) -> int:
         show_verified(found)
         whole = whole and found.problem is None
     return 0 if whole else 2
+
+
+app.command(serve)
 
 
 def read_bias(given: Sequence[str]) -> dict[int, float]:

@@ -1,0 +1,102 @@
+"""Bodies in and answers out, with a limit on the time and size of both; a client that goes away stops the work."""
+
+import asyncio
+import contextlib
+from collections.abc import AsyncGenerator, Coroutine
+from typing import Any, TypeVar
+
+from starlette.requests import Request
+from starlette.responses import Response
+from starlette.types import Receive, Scope, Send
+
+from lm_generate.serving.limits import Limits
+from lm_generate.serving.problems import Problem
+
+Result = TypeVar("Result")
+
+
+class ClientGoneError(Exception):
+    """Nobody is left to answer."""
+
+
+async def read_body(request: Request, limits: Limits) -> bytes:
+    """The whole body. Raises `Problem`: 415 for no JSON, 413 where it is too large, 408 where it is too slow."""
+    kind = request.headers.get("content-type", "").partition(";")[0].strip().lower()
+    if kind != "application/json":
+        raise Problem(415, f"the body must be sent as content-type application/json, got {kind[:100]!r}")
+    length = request.headers.get("content-length", "")
+    if length.isascii() and length.isdigit() and int(length[:20]) > limits.body_bytes:
+        raise too_large(limits)
+    body = bytearray()
+    try:
+        async with asyncio.timeout(limits.body_seconds):
+            while True:
+                message = await request.receive()
+                if message["type"] == "http.disconnect":
+                    raise ClientGoneError
+                body += message.get("body", b"")
+                if len(body) > limits.body_bytes:
+                    raise too_large(limits)
+                if not message.get("more_body", False):
+                    return bytes(body)
+    except TimeoutError:
+        raise Problem(408, f"the body did not come within {limits.body_seconds:g} s") from None
+
+
+def too_large(limits: Limits) -> Problem:
+    return Problem(413, f"the body is larger than {limits.body_bytes} bytes, which is all that is read")
+
+
+async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
+    """What `work` returns; it is cancelled, and ClientGoneError raised, when the client goes away before."""
+    task = asyncio.ensure_future(work)
+    gone = asyncio.ensure_future(disconnected(receive))
+    try:
+        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        if not task.done():
+            raise ClientGoneError
+        return task.result()
+    finally:
+        for each in (task, gone):
+            each.cancel()
+        await asyncio.wait({task, gone})
+        if not task.cancelled():
+            task.exception()  # it was looked at; or nobody is left to tell
+
+
+async def disconnected(receive: Receive) -> None:
+    while (await receive())["type"] != "http.disconnect":
+        pass
+
+
+class EventStream(Response):
+    """Server-sent events. `held` is closed when the last is sent, or the client is gone or does not read."""
+
+    media_type = "text/event-stream"
+
+    def __init__(
+        self, events: AsyncGenerator[bytes, None], held: contextlib.AsyncExitStack, limits: Limits
+    ) -> None:
+        super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
+        del self.headers["content-length"]
+        self.events, self.held, self.limits = events, held, limits
+
+    async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
+        async with self.held:
+            try:
+                await unless_gone(receive, self._send_all(send))
+            except TimeoutError:
+                abort = scope.get("state", {}).get("abort")
+                if abort is not None:  # what waits in the socket would keep a closed connection for ever
+                    abort()
+                raise ClientGoneError from None
+            finally:
+                await self.events.aclose()
+
+    async def _send_all(self, send: Send) -> None:
+        headers = self.raw_headers
+        await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        async for event in self.events:
+            async with asyncio.timeout(self.limits.send_seconds):
+                await send({"type": "http.response.body", "body": event, "more_body": True})
+        await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -1,4 +1,4 @@
-"""Draws the course's pictures into packages/*/docs, from the packages' own functions: `uv run python scripts/draw_course.py`.
+"""Draws the course's pictures into packages/*/docs, from the packages' own functions: `uv run --group docs python scripts/draw_course.py`.
 
 The same machine-independent figures each time, so that a picture changes only when what it shows does.
 """

@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import faulthandler
+import math
 import os
 import signal
 import sys
@@ -15,10 +17,16 @@ from pathlib import Path
 import lm_train.loop
 import lm_train.run
 import torch
+import torch._dynamo  # what a run imports on its way: once here, not in every child
+import torch.distributed.checkpoint.hf_storage
+import torch.distributed.checkpoint.state_dict_loader
+import torch.distributed.checkpoint.state_dict_saver
 from lm_train import cli
+from lm_train.heartbeat import Heart
 from torch.distributed import TCPStore
 
-LIMIT = 120.0  # seconds: bounds a hang, and says nothing of speed
+LIMIT = 60  # seconds until a rank that hangs prints its stacks and ends; says nothing of speed
+GRACE = 10  # seconds that the other ranks have once one has failed, as a launcher gives them
 
 
 @dataclass(frozen=True)
@@ -72,6 +80,7 @@ class Launch:
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
             os.environ.update(self._environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
             torch.set_num_threads(1)
+            faulthandler.dump_traceback_later(LIMIT, exit=True)
             lm_train.run.write_report = lambda run: run.report
             prepare(rank)
             code = cli.run(arguments)
@@ -82,18 +91,17 @@ class Launch:
             os._exit(code)
 
     def wait(self) -> list[Ended]:
-        """How each rank ended; whoever is left after `LIMIT` seconds is killed."""
+        """How each rank ended. Once one has failed, the others are killed after some seconds."""
         codes: dict[int, int] = {}
-        deadline = time.monotonic() + LIMIT
-        while len(codes) < self.world and time.monotonic() < deadline:
+        failed_at = math.inf
+        while len(codes) < self.world:
             for rank, pid in enumerate(self.pids):
                 if rank not in codes and (done := os.waitpid(pid, os.WNOHANG))[0]:
                     codes[rank] = os.waitstatus_to_exitcode(done[1])
+                    failed_at = min(failed_at, time.monotonic() if codes[rank] else math.inf)
+                elif rank not in codes and time.monotonic() > failed_at + GRACE:
+                    os.kill(pid, signal.SIGKILL)
             time.sleep(0.005)
-        for rank in range(self.world):
-            if rank not in codes:
-                os.kill(self.pids[rank], signal.SIGKILL)
-                codes[rank] = os.waitstatus_to_exitcode(os.waitpid(self.pids[rank], 0)[1])
         return [
             Ended(codes[rank], self._text("out", rank), self._text("err", rank)) for rank in range(self.world)
         ]
@@ -134,3 +142,22 @@ def at_step(step: int, action: Callable[[], None]) -> None:
     import lm_train.follow
 
     lm_train.follow.run_step = lm_train.loop.run_step = counted
+
+
+def with_patience(seconds: float, action: Callable[[], None]) -> Callable[[], None]:
+    """`action`, before which this rank's heart is told to be patient for so long only: the steps before it may be slow."""
+    hearts: list[Heart] = []
+    sound = Heart.start
+
+    def noted(self):
+        hearts.append(self)
+        sound(self)
+
+    Heart.start = noted
+
+    def impatient() -> None:
+        assert hearts[0].seconds == 420.0, "what --scale.stall-minutes 7 says"
+        hearts[0].seconds = seconds
+        action()
+
+    return impatient

@@ -287,8 +287,6 @@ def _dispatch(arguments: list[str], stop: Stop) -> int:
     if arguments and not arguments[0].startswith("-") and arguments[0] not in ALL_COMMANDS:
         raise ConfigError(_no_such_command(arguments[0]))
     tokens = normalized(arguments)
-    if arguments[:1] not in [[command] for command in ALL_COMMANDS]:
-        check_restarts(tokens)
     app.config = sources(tokens)
     action = app(tokens)
     return action(stop) if callable(action) else EXIT_DONE  # --help and --version have printed themselves
@@ -337,6 +335,7 @@ def _train(settings: TrainConfig, resume_from: str | None, stop: Stop) -> int:
     display = Silent() if only_json else open_display()
     try:
         if resume_from is None:
+            check_restarts(named=settings.name is not None)
             waiting = newest_run(Path(settings.out))
             if waiting is not None and waiting.resumable():
                 display.say(

@@ -9,7 +9,7 @@ Nothing here imports torch.
 from __future__ import annotations
 
 import os
-from collections.abc import Mapping, Sequence
+from collections.abc import Mapping
 from pathlib import Path
 
 from lm_train.errors import ConfigError
@@ -48,10 +48,9 @@ def started_again(environment: Mapping[str, str] = os.environ) -> bool:
     return _number(environment, "TORCHELASTIC_RESTART_COUNT", 0) > 0
 
 
-def check_restarts(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> None:
+def check_restarts(named: bool, environment: Mapping[str, str] = os.environ) -> None:
     """Raises ConfigError where the launcher may start the run again and it could not be found again."""
     restarts = _number(environment, "TORCHELASTIC_MAX_RESTARTS", 0)
-    named = any(a.split("=")[0] in ("--name", "--resume") for a in arguments)
     if restarts > 0 and not named:
         raise ConfigError(
             f"torchrun may start this run again {restarts} times, and a run without a name cannot be found again; give it one: --name NAME"

@@ -31,15 +31,14 @@ def normalized(arguments: Sequence[str]) -> list[str]:
     run again means the same.
     """
     found = list(arguments)
-    names = _values(found, "--name")
-    if names and started_again() and not _values(found, "--resume"):
+    if started_again() and not any(argument.split("=")[0] == "--resume" for argument in found):
         found += ["--resume", "auto"]
     for place, argument in enumerate(found):
         follows = found[place + 1] if place + 1 < len(found) else "-"
         if argument == "--resume" and (follows.startswith("-") or follows == "auto"):
-            out = Path((_values(found, "--out") or [TrainConfig().out])[-1])
-            if names and follows == "auto":
-                named = run_to_continue(out, names[-1])
+            out, name = Path(str(_lower(found, "out") or TrainConfig().out)), _lower(found, "name")
+            if name and follows == "auto":
+                named = run_to_continue(out, str(name))
                 found[place : place + 2] = ["--resume", str(named.path)] if named is not None else []
                 break
             run = newest_run(out, stopped=True)
@@ -82,6 +81,13 @@ def _environment(environment: Mapping[str, str]) -> list[tuple[str, str, dict[st
         elif (name := f"LM_{key}".upper()) in environment:
             found.append((key, name, {key: environment[name]}))
     return found
+
+
+def _lower(arguments: Sequence[str], key: str) -> object:
+    """A setting before cyclopts has read any: from its flag, the environment, or the files; None where none of them has it."""
+    given = _values(arguments, f"--{key}")[-1:] or [os.environ.get(f"LM_{key}".upper())]
+    files = _values(arguments, "--config") or [name for name in (os.environ.get("LM_CONFIG"),) if name]
+    return given[0] or merge([read_settings(name) for name in files]).get(key)
 
 
 def _values(arguments: Sequence[str], flag: str) -> list[str]:

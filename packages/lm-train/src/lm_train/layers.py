@@ -85,9 +85,10 @@ def _environment(environment: Mapping[str, str]) -> list[tuple[str, str, dict[st
 
 def _lower(arguments: Sequence[str], key: str) -> object:
     """A setting before cyclopts has read any: from its flag, the environment, or the files; None where none of them has it."""
-    given = _values(arguments, f"--{key}")[-1:] or [os.environ.get(f"LM_{key}".upper())]
+    flags = _values(arguments, f"--{key}")
+    given = flags[-1] if flags else os.environ.get(f"LM_{key}".upper())
     files = _values(arguments, "--config") or [name for name in (os.environ.get("LM_CONFIG"),) if name]
-    return given[0] or merge([read_settings(name) for name in files]).get(key)
+    return given or merge([read_settings(name) for name in files]).get(key)
 
 
 def _values(arguments: Sequence[str], flag: str) -> list[str]:

@@ -1,12 +1,13 @@
 """Tests each package as its users get it: a wheel, built through its sdist, in an environment of its own.
 
-    python scripts/test_packages.py [PACKAGE ...] [--keep FOLDER] [--import-only]
+    python scripts/test_packages.py [PACKAGE ...] [--keep FOLDER] [--import-only] [--jobs N]
 
 A workspace hides three faults: uv ignores version bounds between members, other members' dependencies leak into a
 package's tests, and a file that the wheel lacks is still found in the checkout. So for each package this script
   1. builds sdist -> wheel and compares the wheel's files with the source tree,
   2. installs it with only what it declares (siblings as wheels too) and imports every module,
   3. adds the package's `test` dependency group and runs its own tests from a copy, far from the checkout.
+Two packages at a time, each on one thread; what one printed comes when it is done.
 Needs uv (and cargo for lm-tokenizer). Exit 0 when every package passed, else 1 with the failures named.
 """
 
@@ -19,8 +20,9 @@ import tempfile
 import tomllib
 import zipfile
 from collections.abc import Sequence
+from concurrent.futures import ThreadPoolExecutor
 from pathlib import Path
-from typing import Any
+from typing import Any, TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
 COPIED_FOR_TESTS = ("tests", "docs", "examples", "benchmarks", "README.md", "CHANGELOG.md", "pyproject.toml")
@@ -49,9 +51,11 @@ def read_toml(path: Path) -> dict[str, Any]:
         return tomllib.load(file)
 
 
-def run(step: str, command: Sequence[str | Path], **options: Any) -> None:
-    print(f"  {step}", flush=True)
-    done = subprocess.run([str(part) for part in command], check=False, **options)
+def run(step: str, command: Sequence[str | Path], log: TextIO, **options: Any) -> None:
+    print(f"  {step}", file=log, flush=True)
+    done = subprocess.run(
+        [str(part) for part in command], check=False, stdout=log, stderr=subprocess.STDOUT, **options
+    )
     if done.returncode != 0:
         raise PackageFailure(f"{step}: exit {done.returncode}")
 
@@ -65,12 +69,13 @@ def siblings_of(package: str) -> list[str]:
     return list(read_toml(ROOT / "workspace.toml")["packages"][package]["may_import"])
 
 
-def build(package: str, wheels: Path) -> Path:
+def build(package: str, wheels: Path, log: TextIO) -> Path:
     """sdist, then the wheel from that sdist (uv's default order)."""
     out = wheels / package
     run(
         f"build {package}",
         ["uv", "build", "--quiet", "--out-dir", out, *exclude_newer(), ROOT / "packages" / package],
+        log,
     )
     (wheel,) = out.glob("*.whl")
     return wheel
@@ -91,7 +96,7 @@ def check_contents(package: str, wheel: Path) -> None:
         raise PackageFailure(f"the wheel holds files that the source does not: {', '.join(foreign)}")
 
 
-def test(package: str, built: dict[str, Path], folder: Path, *, import_only: bool) -> None:
+def test(package: str, built: dict[str, Path], folder: Path, log: TextIO, *, import_only: bool) -> None:
     project = read_toml(ROOT / "packages" / package / "pyproject.toml")
     environment = folder / f"{package}-env"
     python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
@@ -99,11 +104,13 @@ def test(package: str, built: dict[str, Path], folder: Path, *, import_only: boo
     run(
         "fresh environment",
         ["uv", "venv", "--quiet", "--clear", "--python", sys.executable, environment],
+        log,
         cwd=folder,
     )
     run(
         "install what it declares",
         [*install, built[package], *(built[name] for name in siblings_of(package))],
+        log,
         cwd=folder,
     )
     # An import that only an extra provides may fail here; one that nothing declares may not.
@@ -116,11 +123,12 @@ def test(package: str, built: dict[str, Path], folder: Path, *, import_only: boo
     run(
         "import every module",
         [python, "-c", IMPORT_EVERY_MODULE, package.replace("-", "_"), *optional],
+        log,
         cwd=folder,
     )
     if import_only:
         return
-    run("install its test group", [*install, *project["dependency-groups"]["test"]], cwd=folder)
+    run("install its test group", [*install, *project["dependency-groups"]["test"]], log, cwd=folder)
     copy = folder / f"{package}-copy"
     copy.mkdir()
     for name in COPIED_FOR_TESTS:
@@ -133,8 +141,9 @@ def test(package: str, built: dict[str, Path], folder: Path, *, import_only: boo
     run(
         "its tests, from a copy",
         [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        log,
         cwd=copy,
-        env=outside,
+        env={"OMP_NUM_THREADS": "1", **outside},
     )
 
 
@@ -148,31 +157,40 @@ def main() -> int:
     parser.add_argument(
         "--import-only", action="store_true", help="stop after the imports: install and bounds, no tests"
     )
+    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="packages at a time (default: 2)")
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.packages) - set(packages)):
         parser.error(f"no package named {', '.join(unknown)}; there are {', '.join(packages)}")
     if shutil.which("uv") is None:
         parser.error("uv is needed to build and install the packages; it is not on the PATH")
     wanted = arguments.packages or packages
-    failures: dict[str, str] = {}
     with tempfile.TemporaryDirectory(prefix="lm-packages-") as temporary:
         folder = arguments.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        built: dict[str, Path] = {}
-        for package in wanted:
-            print(package, flush=True)
+        needed = dict.fromkeys(name for package in wanted for name in [package, *siblings_of(package)])
+        built = {name: build(name, folder / "wheels", sys.stdout) for name in needed}
+
+        def outcome(package: str) -> str:
+            path = folder / f"{package}.log"
             try:
-                for name in [package, *siblings_of(package)]:
-                    if name not in built:
-                        built[name] = build(name, folder / "wheels")
-                check_contents(package, built[package])
-                test(package, built, folder, import_only=arguments.import_only)
+                with path.open("w", encoding="utf-8") as log:
+                    check_contents(package, built[package])
+                    test(package, built, folder, log, import_only=arguments.import_only)
             except PackageFailure as failure:
-                failures[package] = str(failure)
-    for package in wanted:
-        print(f"{package}: {failures.get(package, 'passed')}")
-    return 1 if failures else 0
+                return str(failure)
+            finally:
+                print(f"{package}\n{path.read_text(encoding='utf-8', errors='replace')}", flush=True)
+            return "passed"
+
+        with ThreadPoolExecutor(arguments.jobs) as pool:
+            outcomes = dict(zip(wanted, pool.map(outcome, wanted), strict=True))
+    for package, how in outcomes.items():
+        print(f"{package}: {how}")
+    return 0 if set(outcomes.values()) == {"passed"} else 1
 
 
 if __name__ == "__main__":
-    raise SystemExit(main())
+    try:
+        raise SystemExit(main())
+    except PackageFailure as failure:
+        raise SystemExit(str(failure)) from None

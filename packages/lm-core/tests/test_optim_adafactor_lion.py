@@ -106,7 +106,7 @@ def test_the_many_tensor_kernels_give_the_same_as_the_definition():
     many = [[tensor.clone() for tensor in tensors] for tensors in one]
     for tensors in zip(*one, strict=True):
         lion_update(*tensors, group)
-    _foreach_update(*many, group)
+    _foreach_update(list(zip(*many, strict=True)), group)
     torch.testing.assert_close(many, one, rtol=1e-6, atol=1e-7)
 
 

@@ -1,3 +1,4 @@
+import shutil
 import subprocess
 import sys
 
@@ -5,7 +6,7 @@ import naive_optimizers as naive
 import pytest
 import torch
 from lm_core.errors import ConfigError
-from lm_core.optim import AdamW, pieces
+from lm_core.optim import AdamW, adamw, one_pass, pieces
 
 SETTINGS = [
     {},
@@ -80,7 +81,7 @@ def test_the_many_tensor_kernels_give_the_same_as_the_definition():
     many = [[tensor.clone() for tensor in tensors] for tensors in one]
     for tensors in zip(*one, strict=True):
         adamw_update(*tensors, constants)
-    _foreach_update(*many, constants)
+    _foreach_update(list(zip(*many, strict=True)), constants)
     torch.testing.assert_close(many, one, rtol=1e-6, atol=0)
 
 
@@ -132,47 +133,105 @@ def test_the_first_step_is_the_sign_of_the_gradient_times_the_learning_rate():
     assert x.item() == pytest.approx(0.9)
 
 
-COMPILED = """
-import sys
-import torch
-from lm_core.optim import AdamW, adamw
+needs_c = pytest.mark.skipif(
+    not any(shutil.which(name) for name in one_pass.COMPILERS), reason="no C compiler on this machine"
+)
 
-adamw.BACKEND, adamw.WORTH_COMPILING = sys.argv[1], 20
-both = []
-for compile in (True, False):
-    torch.manual_seed(0)
-    params = [torch.randn(shape).requires_grad_() for shape in [(7, 5), (5,), (40,), (64, 70)]]
-    optimizer = AdamW(params, lr=0.01, weight_decay=0.1, compile=compile)
+
+@needs_c
+@pytest.mark.parametrize("settings", SETTINGS)
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_the_loop_in_c_gives_what_torch_gives(settings, dtype):
+    ours, theirs = parameters(dtype), parameters(dtype)
+    optimizer, reference = AdamW(ours, **settings, compile=True), torch.optim.AdamW(theirs, **settings)
     for step in range(100):
-        for parameter in params:
-            parameter.grad = torch.randn(parameter.shape)
+        give_gradients(ours, step)
+        give_gradients(theirs, step)
         optimizer.step()
-    both.append(params)
-for mine, other in zip(*both, strict=True):
-    assert (mine - other).norm() <= 1e-7 * other.norm(), (mine - other).norm() / other.norm()
+        reference.step()
+    for mine, other in zip(ours, theirs, strict=True):
+        assert (mine - other).norm() <= 2e-7 * other.norm()  # torch's own fused kernel is 1.7e-7 away
+
+
+@needs_c
+@pytest.mark.parametrize("threads", [2, 3, 7])
+def test_the_loop_in_c_gives_the_same_bits_however_many_threads_share_it(threads, monkeypatch):
+    alone, shared = parameters(), parameters()
+    one, many = AdamW(alone, compile=True), AdamW(shared, compile=True)
+    monkeypatch.setattr(one_pass, "SMALLEST_SHARE", 5)
+    for step in range(3):
+        give_gradients(alone, step)
+        give_gradients(shared, step)
+        monkeypatch.setattr(torch, "get_num_threads", lambda: 1)
+        one.step()
+        monkeypatch.setattr(torch, "get_num_threads", lambda: threads)
+        many.step()
+    for mine, other in zip(shared, alone, strict=True):
+        assert torch.equal(mine, other)
+
+
+@needs_c
+def test_what_the_loop_in_c_does_not_know_is_updated_by_the_definition():
+    kinds = [torch.ones(4, 3, dtype=torch.bfloat16), torch.ones(3, 4).t(), torch.ones(12)]
+    ours, theirs = ([kind.clone().requires_grad_() for kind in kinds] for _ in range(2))
+    for params, compile in ((ours, True), (theirs, False)):
+        for parameter in params:
+            parameter.grad = torch.ones_like(parameter)
+        AdamW(params, lr=0.1, compile=compile).step()
+    for mine, other in zip(ours, theirs, strict=True):
+        torch.testing.assert_close(mine, other)
+
+
+def test_no_compiler_is_an_error_that_says_what_to_do(monkeypatch):
+    monkeypatch.setattr(shutil, "which", lambda name: None)
+    with pytest.raises(ConfigError, match=r"^compile=True needs a C compiler \(cc, gcc, clang\) and none is"):
+        AdamW(parameters(), compile=True)
+
+
+@needs_c
+def test_a_compiler_that_fails_is_quoted(monkeypatch, tmp_path):
+    broken = tmp_path / "broken.c"
+    broken.write_text("int main( {")
+    monkeypatch.setattr(one_pass, "SOURCE", broken)
+    with pytest.raises(
+        ConfigError, match=r"(?s)could not build AdamW's step; leave compile=False. It says:.*error"
+    ):
+        one_pass.library.__wrapped__()
+
+
+def by_tensor(work, constants, one_pass_update):
+    numbers = torch.tensor(constants.numbers(), dtype=torch.float64)
+    one_pass_update(*(tensor.view(-1) for tensor in work), numbers)
+
+
+def test_what_torch_compiles_gives_what_the_definition_gives():
+    constants = adamw._Constants({"lr": 0.01, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}, step=3)
+    one = [torch.rand(4, 3) for _ in range(4)]
+    other = [tensor.clone() for tensor in one]
+    adamw.adamw_update(*one, constants)
+    by_tensor(other, constants, one_pass.update_by_tensor)
+    torch.testing.assert_close(other, one, rtol=1e-6, atol=0)
+
+
+COMPILED = """
+import torch
+from lm_core.optim import adamw, one_pass
+
+constants = adamw._Constants({"lr": 0.01, "betas": (0.9, 0.95), "eps": 1e-8, "weight_decay": 0.1}, step=3)
+numbers = torch.tensor(constants.numbers(), dtype=torch.float64)
+for size in (40, 64 * 70):
+    one = [torch.rand(size) for _ in range(4)]
+    other = [tensor.clone() for tensor in one]
+    adamw.adamw_update(*one, constants)
+    one_pass.compiled_update()(*other, numbers)
+    torch.testing.assert_close(other, one, rtol=1e-6, atol=0)
 """
 
 
 @pytest.mark.slow
-def test_the_compiled_step_gives_what_the_definition_gives():
+def test_the_step_compiled_by_torch_gives_what_the_definition_gives():
     # in a process of its own: the checks that these tests run under do not compile
-    subprocess.run([sys.executable, "-W", "ignore", "-c", COMPILED, "inductor"], check=True)
-
-
-def test_what_is_compiled_gives_what_the_definition_gives(monkeypatch):
-    from lm_core.optim import adamw
-
-    monkeypatch.setattr(adamw, "compiled_update", lambda: adamw._update_by_tensor)
-    monkeypatch.setattr(adamw, "WORTH_COMPILING", 20)
-    ours, theirs = parameters(), parameters()
-    a, b = AdamW(ours, lr=0.01, compile=True), torch.optim.AdamW(theirs, lr=0.01)
-    for step in range(100):
-        give_gradients(ours, step)
-        give_gradients(theirs, step)
-        a.step()
-        b.step()
-    for mine, other in zip(ours, theirs, strict=True):
-        assert (mine - other).norm() <= 1e-7 * other.norm()
+    subprocess.run([sys.executable, "-W", "ignore", "-c", COMPILED], check=True)
 
 
 def test_settings_saved_before_there_was_a_compiled_step_load():

@@ -12,6 +12,7 @@ from torch import Tensor
 
 from lm_core.errors import ConfigError
 from lm_core.optim.optimizer import GroupOptimizer, Number, Parameters, check_not_negative, gradient
+from lm_core.optim.ranks import is_sharded, require_rows
 
 
 class Adafactor(GroupOptimizer):
@@ -62,6 +63,7 @@ class Adafactor(GroupOptimizer):
         step = torch.zeros((), dtype=torch.int64)
         if parameter.ndim < 2:
             return {"step": step, "V": torch.zeros_like(parameter)}
+        require_rows("Adafactor", parameter)
         rows, columns = parameter[..., :1], parameter[..., :1, :]
         return {"step": step, "R": torch.zeros_like(rows), "C": torch.zeros_like(columns)}
 
@@ -84,11 +86,15 @@ def adafactor_update(
     if parameter.ndim < 2:
         estimate = state["V"].lerp_(grad.square(), new).clone()
     else:
-        state["R"].lerp_(_mean_square(grad, -1), new)
-        state["C"].lerp_(_mean_square(grad, -2), new)
+        # not in place: the mean over an axis that a shard is cut along is cut in another way than a new state
+        state["R"] = state["R"].lerp(_mean_square(grad, -1), new)
+        state["C"] = state["C"].lerp(_mean_square(grad, -2), new)
         estimate = state["R"] @ state["C"] / state["R"].mean(-2, keepdim=True).clamp_min(floor)
     change = estimate.clamp_min_(floor * floor).rsqrt_().mul_(grad)
-    parameter.sub_(change.mul_(alpha / (_rms(change) / group["d"]).clamp_min(1.0)))
+    change = change.mul_(alpha / (_rms(change) / group["d"]).clamp_min(1.0))
+    if is_sharded(parameter) and is_sharded(change):  # of a single row, for one, all ranks have all
+        change = change.redistribute(parameter.device_mesh, parameter.placements)
+    parameter.sub_(change)
 
 
 def _rms(x: Tensor) -> Tensor:

@@ -4,15 +4,20 @@ Loshchilov & Hutter 2019, Decoupled Weight Decay Regularization, https://arxiv.o
 Kingma & Ba 2015, Adam, https://arxiv.org/abs/1412.6980, algorithm 1.
 """
 
-import functools
 import math
-from collections.abc import Callable
 from typing import Any
 
 import torch
 from torch import Tensor
 
 from lm_core.errors import ConfigError
+from lm_core.optim.one_pass import (
+    Quadruple,
+    compiled_update,
+    fits,
+    require_compiler,
+    update_in_one_pass,
+)
 from lm_core.optim.optimizer import (
     GroupOptimizer,
     Number,
@@ -22,11 +27,10 @@ from lm_core.optim.optimizer import (
     gradient,
 )
 from lm_core.optim.pieces import can_be_flat, pieces
+from lm_core.optim.ranks import local
 
-WORTH_COMPILING = (
-    1 << 16
-)  # elements: below, eight small operations cost less than the call of a compiled function
-BACKEND = "inductor"
+# Elements: below, eight small operations cost less than the call of a function that torch compiled.
+WORTH_COMPILING = 1 << 16
 
 
 class AdamW(GroupOptimizer):
@@ -40,8 +44,9 @@ class AdamW(GroupOptimizer):
     State of a parameter: `m` and `v`, of its shape and dtype, and `step`, the t of its last step (an int64 tensor on
     the CPU). Every setting can differ between parameter groups. `foreach=False` applies the definition above to one
     tensor after another; `foreach=True` is the same arithmetic in cache-sized pieces (CPU) or with one kernel for many
-    tensors (elsewhere). `compile=True` lets torch.compile make one loop over memory of the definition, which on a CPU takes
-    half the time and needs a C++ compiler and its seconds at the first step; equal to rounding. Errors: `ConfigError`.
+    tensors (elsewhere). `compile=True` is one loop over memory, equal to rounding: on a CPU in C (optim/adamw.c), which takes
+    a third of the time, needs a C compiler and a tenth of a second at the first step; elsewhere through torch.compile. Sharded
+    parameters (DTensors) are updated by each rank's own part. Errors: `ConfigError`.
     """
 
     def __init__(
@@ -63,6 +68,8 @@ class AdamW(GroupOptimizer):
         if len(group["betas"]) != 2:
             raise ConfigError(f"betas must be two numbers, got {group['betas']}")
         check_decay_rates(("betas[0]", "betas[1]"), group["betas"])
+        if group.get("compile") and any(parameter.device.type == "cpu" for parameter in group["params"]):
+            require_compiler()
 
     def new_state(self, parameter: Tensor) -> dict[str, Tensor]:
         return {
@@ -72,32 +79,23 @@ class AdamW(GroupOptimizer):
         }
 
     def update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        by_step: dict[tuple[int, torch.device], list[Tensor]] = {}
+        alike: dict[tuple[int, torch.device, torch.dtype], list[Quadruple]] = {}
         for parameter in parameters:
-            self.state[parameter]["step"] += 1
-            key = (int(self.state[parameter]["step"]), parameter.device)
-            by_step.setdefault(key, []).append(parameter)
-        for (step, device), members in by_step.items():
+            state = self.state[parameter]
+            state["step"] += 1
+            p, grad, m, v = local(parameter, gradient(parameter), state["m"], state["v"])
+            alike.setdefault((int(state["step"]), p.device, p.dtype), []).append((p, grad, m, v))
+        for (step, device, _), works in alike.items():
             constants = _Constants(group, step)
-            grads = [gradient(parameter) for parameter in members]
-            m = [self.state[parameter]["m"] for parameter in members]
-            v = [self.state[parameter]["v"] for parameter in members]
             if group.get("compile"):  # a state_dict of before has no such key
-                one_pass, numbers = compiled_update(), constants.as_tensor(device)
-                for p, grad, first, second in zip(members, grads, m, v, strict=True):
-                    if p.numel() >= WORTH_COMPILING and can_be_flat(p, grad, first, second):
-                        one_pass(p.view(-1), grad.view(-1), first.view(-1), second.view(-1), numbers)
-                    else:
-                        adamw_update(p, grad, first, second, constants)
+                _one_pass(works, constants)
             elif not group["foreach"]:
-                for tensors in zip(members, grads, m, v, strict=True):
-                    adamw_update(*tensors, constants)
+                for work in works:
+                    adamw_update(*work, constants)
             elif device.type == "cpu":
-                for tensors in zip(members, grads, m, v, strict=True):
-                    for p, grad, first, second in pieces(*tensors):
-                        adamw_update(p, grad, first, second, constants)
+                _in_pieces(works, constants)
             else:
-                _foreach_update(members, grads, m, v, constants)
+                _foreach_update(works, constants)
 
 
 class _Constants:
@@ -111,18 +109,10 @@ class _Constants:
         self.root = math.sqrt(1 - self.beta2**step)
         self.eps = group["eps"]
 
-    def as_tensor(self, device: torch.device) -> Tensor:
-        """For the compiled step, which would be compiled again for every new Python number."""
-        numbers = [
-            self.keep,
-            1 - self.beta1,
-            self.beta2,
-            1 - self.beta2,
-            self.root,
-            self.eps,
-            -self.step_size,
-        ]
-        return torch.tensor(numbers, dtype=torch.float64).to(device)
+    def numbers(self) -> list[float]:
+        """For the compiled steps, in the order of adamw.c."""
+        beta1, beta2 = self.beta1, self.beta2
+        return [self.keep, beta1, 1 - beta1, beta2, 1 - beta2, self.root, self.eps, self.step_size]
 
 
 def adamw_update(parameter: Tensor, grad: Tensor, m: Tensor, v: Tensor, constants: _Constants) -> None:
@@ -134,27 +124,31 @@ def adamw_update(parameter: Tensor, grad: Tensor, m: Tensor, v: Tensor, constant
     parameter.addcdiv_(m, denominator, value=-constants.step_size)
 
 
-@functools.cache
-def compiled_update() -> Callable[[Tensor, Tensor, Tensor, Tensor, Tensor], None]:
-    """`adamw_update` for flat tensors of any length, compiled at its first call."""
-    compiled: Callable[..., None] = torch.compile(
-        _update_by_tensor, dynamic=True, fullgraph=True, backend=BACKEND
-    )
-    return compiled
+def _in_pieces(works: list[Quadruple], constants: _Constants) -> None:
+    for work in works:
+        for p, grad, m, v in pieces(*work):
+            adamw_update(p, grad, m, v, constants)
 
 
-def _update_by_tensor(p: Tensor, grad: Tensor, m: Tensor, v: Tensor, numbers: Tensor) -> None:
-    keep, new_m, beta2, new_v, root, eps, scale = numbers.to(p.dtype).unbind()
-    p.mul_(keep)
-    m.lerp_(grad, new_m)
-    v.mul_(beta2).addcmul_(grad, grad * new_v)
-    denominator = v.sqrt().div_(root).add_(eps)
-    p.addcdiv_(m * scale, denominator)
+def _one_pass(works: list[Quadruple], constants: _Constants) -> None:
+    if works[0][0].device.type == "cpu":
+        in_c = [work for work in works if fits(work)]
+        if in_c:
+            update_in_one_pass(in_c, constants.numbers())
+        _in_pieces([work for work in works if not fits(work)], constants)
+        return
+    step = compiled_update()
+    numbers = torch.tensor(constants.numbers(), dtype=torch.float64).to(works[0][0].device)
+    for work in works:
+        if work[0].numel() >= WORTH_COMPILING and can_be_flat(*work):
+            p, grad, m, v = (tensor.view(-1) for tensor in work)
+            step(p, grad, m, v, numbers)
+        else:
+            adamw_update(*work, constants)
 
 
-def _foreach_update(
-    parameters: list[Tensor], grads: list[Tensor], m: list[Tensor], v: list[Tensor], constants: _Constants
-) -> None:
+def _foreach_update(works: list[Quadruple], constants: _Constants) -> None:
+    parameters, grads, m, v = (list(kind) for kind in zip(*works, strict=True))
     torch._foreach_mul_(parameters, constants.keep)
     torch._foreach_lerp_(m, grads, 1 - constants.beta1)
     torch._foreach_mul_(v, constants.beta2)

@@ -18,6 +18,7 @@ from lm_core.optim.optimizer import (
     gradient,
 )
 from lm_core.optim.pieces import pieces
+from lm_core.optim.ranks import local
 
 
 class Lion(GroupOptimizer):
@@ -52,21 +53,20 @@ class Lion(GroupOptimizer):
         return {"m": torch.zeros_like(parameter)}
 
     def update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
-        by_device: dict[torch.device, list[Tensor]] = {}
+        alike: dict[tuple[torch.device, torch.dtype], list[tuple[Tensor, Tensor, Tensor]]] = {}
         for parameter in parameters:
-            by_device.setdefault(parameter.device, []).append(parameter)
-        for device, members in by_device.items():
-            grads = [gradient(parameter) for parameter in members]
-            m = [self.state[parameter]["m"] for parameter in members]
+            p, grad, m = local(parameter, gradient(parameter), self.state[parameter]["m"])
+            alike.setdefault((p.device, p.dtype), []).append((p, grad, m))
+        for (device, _), works in alike.items():
             if not group["foreach"]:
-                for tensors in zip(members, grads, m, strict=True):
-                    lion_update(*tensors, group)
+                for work in works:
+                    lion_update(*work, group)
             elif device.type == "cpu":
-                for tensors in zip(members, grads, m, strict=True):
-                    for p, grad, moment in pieces(*tensors):
-                        lion_update(p, grad, moment, group)
+                for work in works:
+                    for p, grad, m in pieces(*work):
+                        lion_update(p, grad, m, group)
             else:
-                _foreach_update(members, grads, m, group)
+                _foreach_update(works, group)
 
 
 def lion_update(parameter: Tensor, grad: Tensor, m: Tensor, group: dict[str, Any]) -> None:
@@ -77,10 +77,9 @@ def lion_update(parameter: Tensor, grad: Tensor, m: Tensor, group: dict[str, Any
     m.lerp_(grad, 1 - beta2)
 
 
-def _foreach_update(
-    parameters: list[Tensor], grads: list[Tensor], m: list[Tensor], group: dict[str, Any]
-) -> None:
+def _foreach_update(works: list[tuple[Tensor, Tensor, Tensor]], group: dict[str, Any]) -> None:
     lr, (beta1, beta2) = float(group["lr"]), group["betas"]
+    parameters, grads, m = (list(kind) for kind in zip(*works, strict=True))
     torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
     directions = list(torch._foreach_lerp(m, grads, 1 - beta1))
     torch._foreach_sign_(directions)

@@ -6,7 +6,7 @@ Embeddings, the output head, norms and biases belong to AdamW: see `split_parame
 """
 
 import math
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from torch import Tensor
@@ -22,6 +22,17 @@ from lm_core.optim.optimizer import (
     gradient,
     name_of,
 )
+from lm_core.optim.ranks import (
+    each_once_copied,
+    each_once_sharded,
+    is_sharded,
+    local,
+    require_rows,
+    shard_group,
+)
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 # Matrices of one shape go through Newton-Schulz together, but not more than this many elements at once.
 BATCH_ELEMENTS = 1 << 24
@@ -41,6 +52,9 @@ class Muon(GroupOptimizer):
     `ns_dtype` is the precision of Newton-Schulz; None takes bfloat16 on CUDA devices that have units for it (compute
     capability 8 or more), and everywhere else the parameter's own, at least float32. `foreach=False` is the definition,
     matrix by matrix; `foreach=True` takes matrices of one shape (or its transpose) together and fewer products.
+
+    On many ranks each matrix is orthogonalized once: parameters that are cut by rows (FSDP2) travel to one rank each and
+    back; parameters that are the same on all ranks of `ranks` are shared out among them (None: each rank does all).
     Errors: `ConfigError`, also for a parameter that is no matrix.
     """
 
@@ -55,7 +69,9 @@ class Muon(GroupOptimizer):
         *,
         ns_dtype: torch.dtype | None = None,
         foreach: bool = True,
+        ranks: "ProcessGroup | None" = None,
     ) -> None:
+        self.ranks = ranks
         super().__init__(
             params,
             {
@@ -82,41 +98,73 @@ class Muon(GroupOptimizer):
                 )
 
     def new_state(self, parameter: Tensor) -> dict[str, Tensor]:
+        require_rows("Muon", parameter)
         return {"B": torch.zeros_like(parameter)}
 
     def update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         lr, momentum = float(group["lr"]), group["momentum"]
-        grads = [gradient(parameter) for parameter in parameters]
-        buffers = [self.state[parameter]["B"] for parameter in parameters]
+        works = [_Work(parameter, self.state[parameter]["B"], self.ranks) for parameter in parameters]
+        grads, buffers = [work.grad for work in works], [work.buffer for work in works]
         torch._foreach_lerp_(buffers, grads, 1 - momentum)
         directions = list(torch._foreach_lerp(grads, buffers, momentum)) if group["nesterov"] else buffers
         if group["weight_decay"]:
-            torch._foreach_mul_(parameters, 1 - lr * group["weight_decay"])
-        for batch in _batches(directions, together=group["foreach"]):
+            torch._foreach_mul_([work.matrix for work in works], 1 - lr * group["weight_decay"])
+        for batch in _batches(works, together=group["foreach"]):
             members = [directions[index] for index in batch]
-            dtype = group["ns_dtype"] or newton_schulz_dtype(members[0])
-            wide = torch.stack([_wide(member).to(dtype) for member in members])  # (batch, rows <= columns)
-            changes = (orthogonalize_fast if group["foreach"] else orthogonalize)(wide, group["ns_steps"])
+            changes = _orthogonal(works[batch[0]], members, group)
             for index, change in zip(batch, changes, strict=True):
-                parameter = parameters[index]
-                rows, columns = parameter.shape
-                back = change if rows <= columns else change.mT
-                parameter.add_(back.to(parameter.dtype), alpha=-lr * math.sqrt(max(1.0, rows / columns)))
+                matrix, (rows, columns) = works[index].matrix, works[index].shape
+                change = change if change.shape == matrix.shape else change.mT
+                matrix.add_(change.to(matrix.dtype), alpha=-lr * math.sqrt(max(1.0, rows / columns)))
 
 
-def _wide(matrix: Tensor) -> Tensor:
-    return matrix if matrix.shape[0] <= matrix.shape[1] else matrix.mT
+class _Work:
+    """One parameter's tensors as this rank updates them: its own rows of a sharded one, else the whole."""
+
+    def __init__(self, parameter: Tensor, buffer: Tensor, ranks: "ProcessGroup | None") -> None:
+        self.shape = parameter.shape
+        self.holders = shard_group(parameter)
+        self.ranks = None if is_sharded(parameter) else ranks
+        self.matrix, self.grad, self.buffer = local(parameter, gradient(parameter), buffer)
+
+    @property
+    def world(self) -> int:
+        """Ranks that share the work."""
+        group = self.holders or self.ranks
+        return 1 if group is None else group.size()
 
 
-def _batches(matrices: list[Tensor], *, together: bool) -> list[list[int]]:
-    """Which matrices go through Newton-Schulz together: those of one wide shape, device and dtype."""
+def _orthogonal(work: _Work, members: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
+    """Newton-Schulz of matrices that are all like `work`; wide ones may be answered for tall ones that are not cut."""
+    dtype = group["ns_dtype"] or newton_schulz_dtype(members[0])
+    definition = orthogonalize_fast if group["foreach"] else orthogonalize
+
+    def wide(matrices: Tensor) -> Tensor:
+        return definition(matrices, group["ns_steps"])
+
+    def any_shape(matrices: Tensor) -> Tensor:
+        return wide(matrices) if _wide(matrices) is matrices else wide(matrices.mT).mT
+
+    if work.holders is not None:
+        return each_once_sharded(members, work.shape[0], work.holders, any_shape, dtype)
+    stacked = torch.stack([_wide(member).to(dtype) for member in members])  # (batch, rows <= columns)
+    return list(wide(stacked) if work.ranks is None else each_once_copied(stacked, work.ranks, wide))
+
+
+def _wide(matrices: Tensor) -> Tensor:
+    return matrices if matrices.shape[-2] <= matrices.shape[-1] else matrices.mT
+
+
+def _batches(works: list[_Work], *, together: bool) -> list[list[int]]:
+    """Which matrices go through Newton-Schulz together: those of one wide shape, device and dtype, cut alike."""
     if not together:
-        return [[index] for index in range(len(matrices))]
-    groups: dict[tuple[torch.Size, torch.device, torch.dtype], list[int]] = {}
-    for index, matrix in enumerate(matrices):
-        groups.setdefault((_wide(matrix).shape, matrix.device, matrix.dtype), []).append(index)
+        return [[index] for index in range(len(works))]
+    alike: dict[tuple[Any, ...], list[int]] = {}
+    for index, work in enumerate(works):
+        shape = tuple(work.shape) if work.holders is not None else tuple(sorted(work.shape))
+        alike.setdefault((shape, work.matrix.device, work.matrix.dtype, work.holders), []).append(index)
     result = []
-    for (shape, _, _), members in groups.items():
-        size = max(1, BATCH_ELEMENTS // max(1, shape.numel()))
+    for (shape, *_), members in alike.items():
+        size = max(1, works[members[0]].world * (BATCH_ELEMENTS // max(1, math.prod(shape))))
         result += [members[start : start + size] for start in range(0, len(members), size)]
     return result

@@ -19,6 +19,7 @@ from lm_core.optim.optimizer import (
     gradient,
 )
 from lm_core.optim.pieces import pieces
+from lm_core.optim.ranks import local
 
 
 class ScheduleFreeAdamW(GroupOptimizer):
@@ -102,7 +103,8 @@ class ScheduleFreeAdamW(GroupOptimizer):
         constants = _next(group)
         for parameter in parameters:
             state = self.state[parameter]
-            for p, grad, z, v in pieces(parameter, gradient(parameter), state["z"], state["v"]):
+            parts = local(parameter, gradient(parameter), state["z"], state["v"])
+            for p, grad, z, v in pieces(*parts):
                 schedule_free_update(p, grad, z, v, *constants)
 
 

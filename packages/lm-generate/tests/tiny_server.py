@@ -16,14 +16,6 @@ from lm_generate.serving.service import Service
 from lm_generate.serving.shelf import Shelf
 from tiny_engines import tiny_engine
 
-FAST = {
-    "header_seconds": 1.0,
-    "body_seconds": 1.0,
-    "send_seconds": 1.0,
-    "idle_seconds": 1.0,
-    "grace_seconds": 0.5,
-}
-
 
 @dataclass(frozen=True)
 class Running:
@@ -65,7 +57,7 @@ def serve(
         (folder / name).mkdir(exist_ok=True)
         (folder / name / "config.json").touch()
         sources.append(folder / name)
-    bounds = Limits(**{**FAST, **(limits or {})})
+    bounds = Limits(**{"grace_seconds": 0.5, **(limits or {})})
     service = Service(Shelf(sources, load, most=bounds.loaded), bounds, record=record)
     server = make_server(service, "127.0.0.1", token=token)
     ready = threading.Event()

@@ -10,6 +10,7 @@ import contextlib
 import hmac
 import logging
 from collections.abc import Sequence
+from pathlib import Path
 from typing import Any
 
 from starlette.applications import Starlette
@@ -24,7 +25,7 @@ from lm_generate.serving.completions import Completion
 from lm_generate.serving.fields import parse_object
 from lm_generate.serving.openapi import description
 from lm_generate.serving.page import page, page_headers
-from lm_generate.serving.problems import Problem, as_problem
+from lm_generate.serving.problems import Problem, told
 from lm_generate.serving.reply import dumps
 from lm_generate.serving.request import COMPLETION_FIELDS, SCORE_FIELDS, read_completion, read_score
 from lm_generate.serving.scores import score
@@ -121,54 +122,52 @@ async def complete(request: Request) -> Response:
     service: Service = request.app.state.service
     body = parse_object(await read_body(request, service.limits))
     async with contextlib.AsyncExitStack() as held:
-        try:
-            wanted = read_completion(body, service.limits)
-        except Exception as error:
-            raise (as_problem(error, COMPLETION_FIELDS) or error) from error
+        held.enter_context(told(COMPLETION_FIELDS))
+        wanted = read_completion(body, service.limits)
         held.enter_context(service.place())
         model = await held.enter_async_context(service.shelf.use(wanted.model))
         completion = Completion(service, model, wanted)
         await completion.prepare()
         held.callback(service.tell, completion.record)
         if wanted.stream:
-            return EventStream(service.in_time(completion.events()), held.pop_all(), service.limits)
-        return reply_json(await unless_gone(request.receive, service.within(completion.whole())))
+            return EventStream(completion.events(), held.pop_all(), service.limits)
+        return reply_json(await unless_gone(request.receive, completion.whole()))
 
 
 async def score_text(request: Request) -> Response:
     service: Service = request.app.state.service
     body = parse_object(await read_body(request, service.limits))
-    try:
+    with told(SCORE_FIELDS):
         wanted = read_score(body, service.limits)
-    except Exception as error:
-        raise (as_problem(error, SCORE_FIELDS) or error) from error
-    with service.place():
+    with told(), service.place():
         async with service.shelf.use(wanted.model) as model:
-            return reply_json(
-                await unless_gone(request.receive, service.within(score(service, model, wanted)))
-            )
+            return reply_json(await unless_gone(request.receive, score(service, model, wanted)))
 
 
 async def list_models(request: Request) -> Response:
     service: Service = request.app.state.service
-    models = [described(service, name) for name in service.shelf.folders()]
+    models = [described(service, *item) for item in service.shelf.folders().items()]
     return reply_json({"object": "list", "data": models})
 
 
 async def show_model(request: Request) -> Response:
     service: Service = request.app.state.service
     name = request.path_params["name"]
-    if name not in service.shelf.folders():
+    folder = service.shelf.folders().get(name)
+    if folder is None:
         raise Problem(404, f"there is no model {name[:100]!r}", param="model", code="model_not_found")
-    return reply_json(described(service, name))
+    return reply_json(described(service, name, folder))
 
 
-def described(service: Service, name: str) -> dict[str, Any]:
-    folder = service.shelf.folders()[name]
+def described(service: Service, name: str, folder: Path) -> dict[str, Any]:
+    try:
+        created = int((folder / "config.json").stat().st_mtime)
+    except OSError:  # a checkpoint that its run has just pruned
+        created = 0
     return {
         "id": name,
         "object": "model",
-        "created": int((folder / "config.json").stat().st_mtime),
+        "created": created,
         "owned_by": "lm-generate",
         "loaded": name in service.shelf.loaded,
     }

@@ -13,7 +13,6 @@ from lm_generate.results import Generation
 from lm_generate.serving import reply
 from lm_generate.serving.problems import Problem, as_problem, bad_request
 from lm_generate.serving.request import (
-    COMPLETION_FIELDS,
     DEFAULT_MAX_TOKENS,
     CompletionRequest,
     Prompt,
@@ -44,6 +43,7 @@ class Completion:
         self.head = reply.Head(
             f"cmpl-{uuid.uuid4().hex}", int(time.time()), model.name, request.settings.seed
         )
+        self.deadline = service.deadline()
         self.results: dict[int, Generation] = {}
 
     async def prepare(self) -> None:
@@ -52,13 +52,7 @@ class Completion:
             raise bad_request(
                 "heal writes the end of the prompt anew, so echo has no log-probabilities of it", "heal"
             )
-        try:
-            await asyncio.to_thread(self._prepare)
-        except Exception as error:
-            problem = as_problem(error, COMPLETION_FIELDS)
-            if problem is None:
-                raise
-            raise problem from error
+        await asyncio.to_thread(self._prepare)
 
     def _prepare(self) -> None:
         engine, request = self.model.engine, self.request
@@ -110,10 +104,11 @@ class Completion:
         engine = self.model.engine
         job = ScoreJob(surprises(engine.model, ids, engine.config.context, top))
         found: list[TokenScore] = []
-        async with contextlib.aclosing(self.service.events(job)) as stream:
+        async with contextlib.aclosing(self.service.events(job, self.deadline)) as stream:
             async for events in stream:
                 for event in events:
-                    assert isinstance(event, Scored)
+                    if not isinstance(event, Scored):
+                        continue
                     found += event.tokens
                     if event.last:
                         return found
@@ -129,12 +124,14 @@ class Completion:
             self.seen,
             self._account if self.request.explain is not None else None,
         )
-        rows = [RowText(self.model.engine, text) for text in self.texts]
-        async with contextlib.aclosing(self.service.events(job)) as stream:
+        places = self.request.logprobs is not None or self.request.explain is not None
+        rows = [RowText(self.model.engine, text, places=places) for text in self.texts]
+        async with contextlib.aclosing(self.service.events(job, self.deadline)) as stream:
             async for events in stream:
                 parts = []
                 for event in events:
-                    assert isinstance(event, Piece | Ended)
+                    if not isinstance(event, (Piece, Ended)):
+                        continue
                     part = rows[event.row].add(event)
                     if part.result is not None:
                         self._count(event.row, part.result)

@@ -1,11 +1,13 @@
 """What goes wrong with a request, in OpenAI's form: {"error": {"message", "type", "param", "code"}}."""
 
+import contextlib
+from collections.abc import Iterator
 from typing import Any
 
 from lm_core.errors import LmCoreError
 from lm_tokenizer import TokenizerError
 
-from lm_generate.errors import ContextLengthError, LmGenerateError, PromptError
+from lm_generate.errors import ContextLengthError, LmGenerateError, NonFiniteLogitsError, PromptError
 
 
 class Problem(LmGenerateError):
@@ -61,6 +63,8 @@ def as_problem(error: Exception, fields: tuple[str, ...] = ()) -> Problem | None
     """
     if isinstance(error, Problem):
         return error
+    if isinstance(error, NonFiniteLogitsError | LmCoreError):
+        return Problem(500, str(error))
     if isinstance(error, ContextLengthError):
         message = str(error).replace('(past_context="roll", --roll)', '("roll": true)')
         return bad_request(message, "max_tokens", "context_length_exceeded")
@@ -69,6 +73,16 @@ def as_problem(error: Exception, fields: tuple[str, ...] = ()) -> Problem | None
     if isinstance(error, LmGenerateError):
         message = str(error)
         return bad_request(message, next((name for name in fields if message.startswith(name)), None))
-    if isinstance(error, LmCoreError):
-        return Problem(500, str(error))
     return None
+
+
+@contextlib.contextmanager
+def told(fields: tuple[str, ...] = ()) -> Iterator[None]:
+    """Raises what `as_problem` makes of an error instead of it; a fault of ours goes on as it is."""
+    try:
+        yield
+    except Exception as error:
+        problem = as_problem(error, fields)
+        if problem is None or problem is error:
+            raise
+        raise problem from error

@@ -17,7 +17,7 @@ from lm_generate.serving.worker import Scored, ScoreJob
 
 async def score(service: Service, model: Loaded, request: ScoreRequest) -> dict[str, Any]:
     """The answer. As `Engine.score`: read as a document's beginning where the model has a token for that."""
-    engine = model.engine
+    engine, deadline = model.engine, service.deadline()
     try:
         ids = await asyncio.to_thread(engine.encode, request.text)
     except Exception as error:
@@ -37,12 +37,12 @@ async def score(service: Service, model: Loaded, request: ScoreRequest) -> dict[
     job = ScoreJob(surprises(engine.model, head + ids, stride, request.top))
     found: list[TokenScore] = []
     last = False
-    async with contextlib.aclosing(service.events(job)) as stream:
+    async with contextlib.aclosing(service.events(job, deadline)) as stream:
         async for events in stream:
             for event in events:
-                assert isinstance(event, Scored)
-                found += event.tokens
-                last = last or event.last
+                if isinstance(event, Scored):
+                    found += event.tokens
+                    last = last or event.last
             if last:
                 break
     service.metrics.scored_tokens += len(found)

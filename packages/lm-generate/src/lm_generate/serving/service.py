@@ -3,18 +3,16 @@
 import asyncio
 import contextlib
 from collections import deque
-from collections.abc import AsyncGenerator, Callable, Coroutine, Iterator
-from typing import Any, TypeVar
+from collections.abc import AsyncGenerator, Callable, Iterator
+from typing import Any
 
 from lm_generate.serving.limits import Limits
 from lm_generate.serving.metrics import Metrics
 from lm_generate.serving.problems import Problem
-from lm_generate.serving.reply import as_event
 from lm_generate.serving.shelf import Shelf
 from lm_generate.serving.worker import Delivery, Event, Failed, Job, Worker
 
 Record = dict[str, Any]
-Result = TypeVar("Result")
 STOPPING = "the server is being stopped: ask again when it is back"
 
 
@@ -87,12 +85,13 @@ class Service:
         finally:
             self.requests -= 1
 
-    async def events(self, job: Job) -> AsyncGenerator[list[Event], None]:
+    async def events(self, job: Job, deadline: float) -> AsyncGenerator[list[Event], None]:
         """Hands the job to the worker; what comes of it. Leaving early, for whatever reason, frees its slots.
 
-        Raises what made the job fail.
+        Raises what made the job fail, and `Problem` 504 at the deadline.
         """
         inbox = self._inboxes[job] = Inbox()
+        late = asyncio.get_running_loop().call_at(deadline, inbox.put, Failed(self._too_long()))
         self.worker.submit(job)
         try:
             while True:
@@ -102,31 +101,13 @@ class Service:
                         raise event.error
                 yield events
         finally:
+            late.cancel()
             del self._inboxes[job]
             self.worker.cancel(job)
 
-    async def within(self, work: Coroutine[Any, Any, Result]) -> Result:
-        """What `work` returns. Raises `Problem` 504 where it takes too long."""
-        try:
-            async with asyncio.timeout(self.limits.request_seconds):
-                return await work
-        except TimeoutError:
-            raise self._too_long() from None
-
-    async def in_time(self, events: AsyncGenerator[bytes, None]) -> AsyncGenerator[bytes, None]:
-        """The events as they come; where they take too long altogether, the last one says so."""
-        ends = asyncio.get_running_loop().time() + self.limits.request_seconds
-        try:
-            while True:
-                async with asyncio.timeout_at(ends):
-                    event = await anext(events, None)
-                if event is None:
-                    return
-                yield event
-        except TimeoutError:
-            yield as_event(self._too_long().body())
-        finally:
-            await events.aclose()
+    def deadline(self) -> float:
+        """The loop's time at which a request that begins now must be answered."""
+        return asyncio.get_running_loop().time() + self.limits.request_seconds
 
     def _too_long(self) -> Problem:
         return Problem(

@@ -47,19 +47,22 @@ def too_large(limits: Limits) -> Problem:
     return Problem(413, f"the body is larger than {limits.body_bytes} bytes, which is all that is read")
 
 
-async def unless_gone(receive: Receive, work: Coroutine[Any, Any, Result]) -> Result:
-    """What `work` returns; it is cancelled, and ClientGoneError raised, when the client goes away before."""
+async def unless_gone(
+    receive: Receive, work: Coroutine[Any, Any, Result], *signs: Coroutine[Any, Any, None]
+) -> Result:
+    """What `work` returns; it is cancelled, and ClientGoneError raised, when the client goes away before, or one of `signs`
+    that it does not listen returns."""
     task = asyncio.ensure_future(work)
-    gone = asyncio.ensure_future(disconnected(receive))
+    others = [asyncio.ensure_future(sign) for sign in (disconnected(receive), *signs)]
     try:
-        await asyncio.wait({task, gone}, return_when=asyncio.FIRST_COMPLETED)
+        await asyncio.wait({task, *others}, return_when=asyncio.FIRST_COMPLETED)
         if not task.done():
             raise ClientGoneError
         return task.result()
     finally:
-        for each in (task, gone):
+        for each in (task, *others):
             each.cancel()
-        await asyncio.wait({task, gone})
+        await asyncio.wait({task, *others})
         if not task.cancelled():
             task.exception()  # it was looked at; or nobody is left to tell
 
@@ -80,23 +83,32 @@ class EventStream(Response):
         super().__init__(headers={"cache-control": "no-store", "x-accel-buffering": "no"})
         del self.headers["content-length"]
         self.events, self.held, self.limits = events, held, limits
+        self._sending_since: float | None = None
 
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         async with self.held:
             try:
-                await unless_gone(receive, self._send_all(send))
-            except TimeoutError:
+                await unless_gone(receive, self._send_all(send), self._stalled())
+            except ClientGoneError:
                 abort = scope.get("state", {}).get("abort")
                 if abort is not None:  # what waits in the socket would keep a closed connection for ever
                     abort()
-                raise ClientGoneError from None
+                raise
             finally:
                 await self.events.aclose()
+
+    async def _stalled(self) -> None:
+        """Returns once the reader has left the socket full for too long."""
+        limit, loop = self.limits.send_seconds, asyncio.get_running_loop()
+        while self._sending_since is None or loop.time() - self._sending_since < limit:
+            await asyncio.sleep(limit / 4)
 
     async def _send_all(self, send: Send) -> None:
         headers = self.raw_headers
         await send({"type": "http.response.start", "status": self.status_code, "headers": headers})
+        loop = asyncio.get_running_loop()
         async for event in self.events:
-            async with asyncio.timeout(self.limits.send_seconds):
-                await send({"type": "http.response.body", "body": event, "more_body": True})
+            self._sending_since = loop.time()
+            await send({"type": "http.response.body", "body": event, "more_body": True})
+            self._sending_since = None
         await send({"type": "http.response.body", "body": b"", "more_body": False})

@@ -36,9 +36,10 @@ class Part:
 
 
 class RowText:
-    """Keeps the place of each token of a row."""
+    """Keeps the place of each token of a row; without `places` its parts tell of no tokens."""
 
-    def __init__(self, engine: Engine, text: Text) -> None:
+    def __init__(self, engine: Engine, text: Text, *, places: bool) -> None:
+        self._places = places
         self._stop_ids, self._skip = text.row.rules.stop_ids, text.plan.skip
         self._decoder = engine.tokenizer.stream()
         for id in text.row.prompt:
@@ -48,6 +49,8 @@ class RowText:
         self._held: deque[Placed] = deque()
 
     def add(self, event: Piece | Ended) -> Part:
+        if not self._places:
+            return Part(event.text, (), event.result if isinstance(event, Ended) else None)
         self._shown += len(event.text)
         if isinstance(event, Ended):
             by_string = isinstance(event.result.stopped_by, str)

@@ -9,48 +9,16 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
-import torch
-from lm_core import load_model
 from lm_train.checkpoint import checkpoints
 from lm_train.config import CheckpointConfig, EvaluateConfig, OptimConfig, SampleConfig, TrainConfig
 from lm_train.config_file import read_config, to_toml
-from lm_train.display import Silent
 from lm_train.run import resume, train
 from lm_train.run_errors import RunError
-from lm_train.signals import Stop
 from lm_train.state import read_record
-from safetensors.torch import load_file
+from resumed_runs import StopAt, assert_same
 from tiny_runs import rows, tiny_config, tiny_corpus, tiny_text
 
 STEPS = 12
-
-
-class StopAt(Silent):
-    """Asks for a stop when a step has been shown."""
-
-    def __init__(self, step: int) -> None:
-        self.step, self.stop = step, Stop()
-
-    def training(self, status):
-        if status.step == self.step:
-            self.stop.requested = "a test"
-
-
-def everything(run: Path):
-    """What a run left that must not depend on how often it was stopped."""
-    last = checkpoints(run / "checkpoints")[-1]
-    record = {key: value for key, value in read_record(last).items() if key != "seconds"}
-    state = load_file(next((last / "state").glob("*.safetensors")))
-    weights = load_model(last).state_dict()
-    return rows(run / "metrics.jsonl"), rows(run / "samples.jsonl"), record, {**state, **weights}
-
-
-def assert_same(run: Path, other: Path):
-    a, b = everything(run), everything(other)
-    assert a[:3] == b[:3]
-    assert a[3].keys() == b[3].keys()
-    different = [name for name in a[3] if not torch.equal(a[3][name], b[3][name])]
-    assert different == []
 
 
 @pytest.fixture(scope="module")

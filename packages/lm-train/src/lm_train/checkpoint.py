@@ -56,15 +56,16 @@ def save_checkpoint(
         counted = {"step": state.step, "tokens": state.tokens, "versions": versions(), **facts}
         # The token between documents ends a text, and so begins one; without these ids other programs write on for ever.
         end = tokenizer.special_tokens.get(END_OF_TEXT)
-        save_model(
-            model,
-            target,
-            kind="checkpoint",
-            facts=counted,
-            add_files=add_files,
-            bos_token_id=end,
-            eos_token_id=end,
-        )
+        with optimizers.resting():
+            save_model(
+                model,
+                target,
+                kind="checkpoint",
+                facts=counted,
+                add_files=add_files,
+                bos_token_id=end,
+                eos_token_id=end,
+            )
     prune(folder, keep, best)
     return target
 

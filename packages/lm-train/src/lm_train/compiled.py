@@ -13,10 +13,10 @@ from lm_train.errors import ConfigError
 _COMPILERS = ("c++", "g++", "clang++")
 
 
-def check_compiler(kind: str) -> None:
+def check_compiler(flag: str, kind: str) -> None:
     """Raises ConfigError where torch.compile has nothing to compile with."""
     if kind == "cpu" and not any(map(shutil.which, _COMPILERS)):
-        raise ConfigError("--compile: needs a C++ compiler on a CPU; install g++ or clang, or leave it out")
+        raise ConfigError(f"{flag}: needs a C++ compiler on a CPU; install g++ or clang, or leave it out")
 
 
 def compile_blocks(model: Transformer, inputs: torch.Tensor, targets: torch.Tensor) -> None:

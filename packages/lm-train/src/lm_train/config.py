@@ -92,7 +92,7 @@ class ModelOptions:
     """Biases in the linear layers."""
     qkv_bias: bool = False
     """Biases on queries, keys and values only (a Qwen2 block)."""
-    init: Literal["fan_in", "gpt2", "truncated"] = "fan_in"
+    init: Literal["fan_in", "gpt2", "truncated", "mup"] = "fan_in"
     """How weights start."""
     sliding_window: int | None = None
     """A token sees so many tokens, itself included; all before it unless given."""
@@ -109,8 +109,8 @@ class ModelOptions:
 class OptimConfig:
     """Which update rule, and its numbers."""
 
-    name: Literal["muon", "adamw", "adafactor", "lion"] = "muon"
-    """muon: Muon on the blocks' matrices and AdamW on everything else. The others: one rule for all."""
+    name: Literal["muon", "adamw", "adafactor", "lion", "schedule-free"] = "muon"
+    """muon: Muon on the blocks' matrices and AdamW on everything else. The others: one rule for all (schedule-free: with schedule.name constant)."""
     lr: float = 0.004
     """Peak learning rate (with muon: of what AdamW updates)."""
     muon_lr: float = 0.012
@@ -131,6 +131,12 @@ class OptimConfig:
     """Steps from momentum_start to momentum."""
     clip: float = 1.0
     """Largest gradient norm over all parameters; 0 clips nothing."""
+    ema: float | None = None
+    """Decay of an average of the weights (0.999), which is then scored, sampled and saved; the last weights unless given."""
+    mup_base: int | None = None
+    """The d_model that lr was tuned at: with model.init mup it then serves any width (AdamW and schedule-free)."""
+    compile: bool = False
+    """Compile AdamW's update: half its time on a CPU, after some seconds at the first step; equal to rounding."""
     max_bad_steps: int = 10
     """Stop after so many steps in a row whose loss or gradient is not finite."""
 
@@ -140,6 +146,7 @@ class OptimConfig:
             optim__muon_lr=self.muon_lr,
             optim__eps=self.eps,
             optim__max_bad_steps=self.max_bad_steps,
+            optim__mup_base=self.mup_base,
         )
         _not_negative(
             optim__weight_decay=self.weight_decay,
@@ -151,7 +158,29 @@ class OptimConfig:
             optim__beta2=self.beta2,
             optim__momentum=self.momentum,
             optim__momentum_start=self.momentum_start,
+            **({} if self.ema is None else {"optim__ema": self.ema}),
         )
+        by_adamw = self.name in ("adamw", "muon")
+        _check(
+            not self.compile or by_adamw,
+            "optim.compile",
+            "true",
+            f"left out with {self.name}: it is of AdamW",
+        )
+        _check(
+            self.mup_base is None or self.name in ("adamw", "schedule-free", "muon"),
+            "optim.mup_base",
+            self.mup_base,
+            f"left out with {self.name}: its rule is Adam's",
+        )
+        if self.name == "schedule-free":
+            _check(
+                self.ema is None,
+                "optim.ema",
+                self.ema,
+                "left out with schedule-free, which averages by itself",
+            )
+            _check(self.beta1 > 0, "optim.beta1", self.beta1, "above 0 with schedule-free")
 
 
 @Parameter(group=Group("Schedule", sort_key=5))
@@ -264,6 +293,8 @@ class TrainConfig:
     """Windows a step."""
     micro_batch: Annotated[int | None, Parameter(group=_RUN)] = None
     """Windows computed at once: fewer take less memory and more time, the step is the same; all of the batch unless given."""
+    recompute: Annotated[bool, Parameter(group=_RUN)] = False
+    """Keep only what enters each block, and run it again for its gradient: far less memory, about a third more time."""
     seed: Annotated[int, Parameter(group=_RUN)] = 0
     """Decides initial weights, data order and samples: same seed, same bits."""
     name: Annotated[str | None, Parameter(group=_RUN)] = None
@@ -321,6 +352,12 @@ class TrainConfig:
         )
         _check(self.vocab_size >= 2, "vocab_size", self.vocab_size, "at least 2")
         _check(0 <= self.seed < 2**63, "seed", self.seed, "between 0 and 2**63 - 1")
+        _check(
+            self.optim.name != "schedule-free" or self.schedule.name == "constant",
+            "schedule.name",
+            self.schedule.name,
+            "constant with schedule-free, whose average takes the place of a decay",
+        )
         _check(bool(self.data), "data", repr(self.data), "a source's name or a path")
         _check(
             sum(share for _, share in self.mixed) < 1,

@@ -120,6 +120,7 @@ def _begin(ranks: Ranks, start: dict[str, Any]) -> Follower:
         )
     model = Transformer(config_from_json(start["shape"]), seed=config.seed).to(device.kind)
     model.train()
+    model.recompute = config.recompute
     optimizers = Optimizers(model, config.optim)
     batches, share = training_batches(config, dataset, mixed), ranks.rows(config.batch)
     ahead = ReadAhead(lambda step: batches.rows(step, *share))
@@ -141,7 +142,8 @@ def _obey(f: Follower, order: Order, numbers: list[float]) -> None:
             batch=max(1, f.config.batch // f.ranks.world),
             windows=int(numbers[0]),
         )
-        evaluate(f.model, windows, f.device, stopped=f.ranks.stop_asked, ranks=f.ranks)
+        with f.optimizers.resting():
+            evaluate(f.model, windows, f.device, stopped=f.ranks.stop_asked, ranks=f.ranks)
     else:
         assert order is Order.SAVE, order
         check_replicas(f.model, f.ranks)

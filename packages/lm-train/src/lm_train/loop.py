@@ -147,7 +147,7 @@ class Loop:
         s = self.s
         if windows is None:
             return True
-        with s.ranks.order(Order.EVALUATE, windows.windows):
+        with s.ranks.order(Order.EVALUATE, windows.windows), s.optimizers.resting():
             stopped = lambda: self.stop.requested is not None  # noqa: E731
             found = evaluate(s.model, windows, s.device, stopped=stopped, ranks=s.ranks)
         if found is not None:
@@ -165,7 +165,7 @@ class Loop:
         for prompt in prompts:
             if self.stop.requested:
                 return False
-            with s.ranks.patience():
+            with s.ranks.patience(), s.optimizers.resting():
                 text = sample(s.model, s.tokenizer, prompt, s.config.samples, seed=s.config.seed)
             written.append((prompt, text))
             s.log_sample(prompt, text)

@@ -89,6 +89,7 @@ def lr_test(config: TrainConfig, *, low: float, high: float, display: Display) -
     device = choose_device(config.device, config.dtype, config.threads)
     batches = training_batches(config, dataset, open_mixture(config, tokenizer, display))
     model = start_model(config, model_config(config.model, dataset.vocab_size)).to(device.kind).train()
+    model.recompute = config.recompute
     optimizers = Optimizers(model, config.optim)
     factors: list[float] = []
     losses: list[float] = []

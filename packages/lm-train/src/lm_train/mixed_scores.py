@@ -17,7 +17,7 @@ def score_mixed(s: Session, stop: Stop) -> None:
         windows = ValidationWindows(
             part.dataset, context=c.model.context, batch=c.batch, windows=c.evaluate.windows
         )
-        with s.ranks.patience():
+        with s.ranks.patience(), s.optimizers.resting():
             found = evaluate(s.model, windows, s.device, stopped=lambda: stop.requested is not None)
         if found is None:
             return

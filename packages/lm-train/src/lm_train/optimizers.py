@@ -2,11 +2,14 @@
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+import contextlib
+from collections.abc import Iterator
+from dataclasses import dataclass, replace
+from typing import Any
 
 import torch
 from lm_core import Transformer
-from lm_core.optim import Adafactor, AdamW, Lion, Muon, split_parameters
+from lm_core.optim import EMA, Adafactor, AdamW, Lion, Muon, ScheduleFreeAdamW, mup_groups, split_parameters
 
 from lm_train.config import OptimConfig
 
@@ -20,31 +23,38 @@ class Part:
     peak: float
 
 
-_STATE_NUMBERS = {
+_STATE_NUMBERS = {  # kept for each weight, in memory or in a checkpoint
     "muon": 1,
     "adamw": 2,
-    "adafactor": 0,
+    "adafactor": 0,  # a few a row
     "lion": 1,
-}  # kept for each weight; Adafactor: a few a row
+    "schedule-free": 3,  # z, v, and in a checkpoint the weights that are trained beside their average
+}
+_EMA_NUMBERS = 2  # the average, and in a checkpoint the weights that are trained
 
 
 class Optimizers:
-    """All parameters of a model, each under exactly one optimizer. The caller sets the step before each update."""
+    """All parameters of a model, each under exactly one optimizer. The caller sets the step before each update.
+
+    With `optim.ema` or the schedule-free optimizer there are two sets of weights: those that are trained, and their average, which is
+    scored, sampled and saved. The model holds the average inside `with optimizers.resting():`, and `own` then has the others.
+    """
 
     def __init__(self, model: Transformer, config: OptimConfig) -> None:
         self.model = model
         self._config = config
         matrices, rest = split_parameters(model)
         if config.name == "muon":
-            adamw = AdamW(
-                rest, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps, weight_decay=0.0
-            )
             muon = Muon(
                 matrices, lr=config.muon_lr, momentum=config.momentum_start, weight_decay=config.weight_decay
             )
+            adamw = _one(replace(config, name="adamw"), _groups(model, config, [], rest))
             self.parts = [Part("muon", muon, config.muon_lr), Part("adamw", adamw, config.lr)]
         else:
-            self.parts = [Part(config.name, _one(config, matrices, rest), config.lr)]
+            one = _one(config, _groups(model, config, matrices, rest))
+            self.parts = [Part(config.name, one, config.lr)]
+        self.ema = EMA(model, config.ema) if config.ema else None
+        self.own: dict[str, torch.Tensor] = {}
 
     def set_step(self, step: int, factor: float) -> None:
         """Take the learning rates, `factor` of their peaks, and Muon's momentum for this step."""
@@ -52,7 +62,7 @@ class Optimizers:
         warm = min(1.0, step / c.momentum_warmup) if c.momentum_warmup else 1.0
         for part in self.parts:
             for group in part.optimizer.param_groups:
-                group["lr"] = part.peak * factor
+                group["lr"] = part.peak * factor * group.get("share", 1.0)
                 if part.name == "muon":
                     group["momentum"] = c.momentum_start + warm * (c.momentum - c.momentum_start)
 
@@ -64,11 +74,37 @@ class Optimizers:
     def step(self) -> None:
         for part in self.parts:
             part.optimizer.step()
+        if self.ema is not None:
+            self.ema.update()
+
+    @contextlib.contextmanager
+    def resting(self) -> Iterator[None]:
+        """The model holds the weights to score and to keep inside the block, and its own, bit for bit, after it."""
+        free = [part.optimizer for part in self.parts if isinstance(part.optimizer, ScheduleFreeAdamW)]
+        averaging = self.ema is not None and self.ema.step > 0
+        if self.own or not (free or averaging):
+            yield
+            return
+        self.own = {name: weights.detach().clone() for name, weights in self.model.named_parameters()}
+        try:
+            if self.ema is not None:
+                self.ema.copy_to(self.model)
+            for optimizer in free:
+                optimizer.eval()
+            yield
+        finally:
+            for optimizer in free:
+                optimizer.train()
+            with torch.no_grad():
+                for name, weights in self.model.named_parameters():
+                    weights.copy_(self.own[name])
+            self.own = {}
 
     @property
     def state_bytes(self) -> int:
         """What the state takes, in memory and in a checkpoint, once there is one: float32 numbers for each weight."""
-        return sum(
+        average = 0 if self.ema is None else _EMA_NUMBERS * sum(p.numel() for p in self.model.parameters())
+        return 4 * average + sum(  # type: ignore[no-any-return]  # of torch's untyped groups
             4 * _STATE_NUMBERS[part.name] * parameter.numel()
             for part in self.parts
             for group in part.optimizer.param_groups
@@ -79,15 +115,34 @@ class Optimizers:
         self.model.zero_grad(set_to_none=True)
 
 
-def _one(
-    config: OptimConfig, matrices: list[torch.nn.Parameter], rest: list[torch.nn.Parameter]
-) -> torch.optim.Optimizer:
-    groups = [
+def _groups(
+    model: Transformer,
+    config: OptimConfig,
+    matrices: list[torch.nn.Parameter],
+    rest: list[torch.nn.Parameter],
+) -> list[dict[str, Any]]:
+    """Parameter groups: the matrices decay, the rest does not; with `mup_base`, what widens with the model has a share of the rate."""
+    groups: list[dict[str, Any]] = [
         {"params": matrices, "weight_decay": config.weight_decay},
         {"params": rest, "weight_decay": 0.0},
     ]
+    if config.mup_base is not None:
+        wide, _ = mup_groups(model, 1.0, config.mup_base)
+        widens = {id(weights) for weights in wide["params"]}
+        groups = [
+            {**group, "params": [p for p in group["params"] if (id(p) in widens) == is_wide], "share": share}
+            for group in groups
+            for is_wide, share in ((True, wide["lr"]), (False, 1.0))
+        ]
+    return [group for group in groups if group["params"]]
+
+
+def _one(config: OptimConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
+    betas = (config.beta1, config.beta2)
     if config.name == "adamw":
-        return AdamW(groups, lr=config.lr, betas=(config.beta1, config.beta2), eps=config.eps)
+        return AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, compile=config.compile)
     if config.name == "lion":
-        return Lion(groups, lr=config.lr, betas=(config.beta1, config.beta2))
+        return Lion(groups, lr=config.lr, betas=betas)
+    if config.name == "schedule-free":
+        return ScheduleFreeAdamW(groups, lr=config.lr, betas=betas, eps=config.eps)
     return Adafactor(groups, lr=config.lr)

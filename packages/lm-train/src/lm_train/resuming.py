@@ -10,7 +10,18 @@ from lm_train.run_errors import RunError
 
 # How long, how often, how many threads: the steps already done stay what they were.
 FREE = frozenset(
-    {*BUDGETS, "device", "threads", "micro_batch", "max_minutes", "log", "name", "out", "datasets"}
+    {
+        *BUDGETS,
+        "device",
+        "threads",
+        "micro_batch",
+        "recompute",
+        "max_minutes",
+        "log",
+        "name",
+        "out",
+        "datasets",
+    }
 )
 FREE_TABLES = ("evaluate.", "samples.", "checkpoint.", "scale.")
 

@@ -188,7 +188,9 @@ def check(config: TrainConfig) -> None:
     """What can be known to be wrong before the data is prepared, which may take long. Raises ConfigError, lm_core's too, and RunError."""
     device = choose_device(config.device, config.dtype, config.threads)
     if config.compile:
-        check_compiler(device.kind)
+        check_compiler("--compile", device.kind)
+    if config.optim.compile:
+        check_compiler("--optim.compile", device.kind)
     model_config(config.model, config.vocab_size)
     check_free(Path(config.out), config.name)
     if "wandb" in config.log:
@@ -211,6 +213,7 @@ def begin(
     )  # nothing draws from it today; a checkpoint holds its state, which is then the same each time
     model = start_model(config, model_config(config.model, dataset.vocab_size)).to(device.kind)
     model.train()
+    model.recompute = config.recompute
     session = Session(
         config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim), mixed, ranks
     )
@@ -255,6 +258,7 @@ def reopen(
     config = resolved(config, device)
     model = load_model(checkpoint, device=device.kind, verify=False)  # newest_verified has read every byte
     model.train()
+    model.recompute = config.recompute
     session = Session(
         config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim), mixed, ranks
     )

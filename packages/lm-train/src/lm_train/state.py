@@ -22,6 +22,7 @@ from lm_train.optimizers import Optimizers
 from lm_train.run_errors import CheckpointError
 
 FORMAT_VERSION = 1
+_GROUP_NUMBERS = ("step", "s", "largest_rate")  # of schedule-free AdamW
 _ALONE = ".*torch.distributed is disabled, unavailable or uninitialized.*"
 
 
@@ -129,7 +130,10 @@ def read_record(folder: Path) -> dict[str, Any]:
 
 
 def optimizer_state(optimizers: Optimizers) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
-    """Tensors (on the CPU) and numbers of the state, named `<optimizer>/<parameter>/<key>`."""
+    """Tensors (on the CPU) and numbers of the state, named `<optimizer>/<parameter>/<key>`.
+
+    While the model holds an average (`optimizers.resting()`), also the weights that are trained: `weights/<parameter>/own`.
+    """
     names: dict[torch.Tensor, str] = {
         parameter: name for name, parameter in optimizers.model.named_parameters()
     }
@@ -139,10 +143,22 @@ def optimizer_state(optimizers: Optimizers) -> tuple[dict[str, torch.Tensor], di
             for key, value in state.items():
                 name = f"{part.name}/{names[parameter]}/{key}"
                 if isinstance(value, torch.Tensor):
-                    tensors[name] = value.detach().cpu().contiguous()
+                    tensors[name] = _kept(value)
                 else:
                     numbers[name] = value
+        if part.name == "schedule-free":
+            for place, group in enumerate(part.optimizer.param_groups):
+                numbers |= {f"{part.name}/{place}/{key}": group[key] for key in _GROUP_NUMBERS}
+    if optimizers.ema is not None:
+        numbers["ema/all/step"] = optimizers.ema.step
+        for name in names.values():
+            tensors[f"ema/{name}/average"] = _kept(optimizers.ema.state_dict()[f"average.{name}"])
+    tensors |= {f"weights/{name}/own": _kept(own) for name, own in optimizers.own.items()}
     return tensors, numbers
+
+
+def _kept(tensor: torch.Tensor) -> torch.Tensor:
+    return tensor.detach().cpu().contiguous()
 
 
 def restore_optimizers(
@@ -151,10 +167,20 @@ def restore_optimizers(
     """Put back what `optimizer_state` gave. Raises CheckpointError where it does not fit."""
     parameters = dict(optimizers.model.named_parameters())
     parts = {part.name: part for part in optimizers.parts}
+    averages: dict[str, torch.Tensor] = {}
     for name, value in [*tensors.items(), *numbers.items()]:
         if name.startswith("rng/"):
             continue
         part_name, parameter_name, key = name.split("/")
+        if part_name == "ema" and optimizers.ema is not None:
+            averages[f"average.{parameter_name}" if key == "average" else key] = torch.as_tensor(value)
+            continue
+        if part_name == "weights" and parameter_name in parameters:
+            parameters[parameter_name].data.copy_(value)
+            continue
+        if part_name == "schedule-free" and parameter_name.isdigit() and part_name in parts:
+            parts[part_name].optimizer.param_groups[int(parameter_name)][key] = value
+            continue
         if part_name not in parts or parameter_name not in parameters:
             have = ", ".join(parts)
             raise CheckpointError(
@@ -164,6 +190,8 @@ def restore_optimizers(
         if isinstance(value, torch.Tensor) and value.ndim:
             value = value.to(parameter.device)
         parts[part_name].optimizer.state[parameter][key] = value
+    if optimizers.ema is not None and averages:
+        optimizers.ema.load_state_dict(averages)
 
 
 def _random_state() -> dict[str, torch.Tensor]:

@@ -20,7 +20,7 @@ _RUNS = tuple(
 
 @dataclass(frozen=True)
 class Line:
-    """One curve: which run it is of, its points, and whether it is drawn with dots (few points) or thin (many)."""
+    """One curve: which run it is of, its points, and whether it is drawn with dots (few points), thin (many) or as dots alone."""
 
     run: int
     label: str
@@ -28,6 +28,7 @@ class Line:
     y: Sequence[float]
     dots: bool = False
     faint: bool = False
+    scattered: bool = False
 
 
 def chart(
@@ -56,7 +57,7 @@ def chart(
         figure = Figure(figsize=(6.4, 3.2), layout="constrained")
         axes = figure.add_subplot()
         for line in drawn:
-            xs, ys = thinned(line.x, line.y)
+            xs, ys = (line.x, line.y) if line.scattered else thinned(line.x, line.y)
             colour = _RUNS[line.run % len(_RUNS)]
             style: dict[str, Any] = {
                 "color": colour,
@@ -64,7 +65,8 @@ def chart(
                 "linewidth": 1.0 if line.faint else 1.8,
             }
             style |= {"alpha": 0.35} if line.faint else {}
-            style |= {"marker": "o", "markersize": 3.5} if line.dots else {}
+            style |= {"marker": "o", "markersize": 3.5} if line.dots or line.scattered else {}
+            style |= {"linestyle": "none"} if line.scattered else {}
             axes.plot(xs, ys, **style)
         if log_x:
             axes.set_xscale("log")
@@ -75,7 +77,7 @@ def chart(
             _zoom(axes, drawn)
         else:
             axes.set_ylim(bottom=0)
-        if len(drawn) > 1:
+        if sum(bool(line.label) for line in drawn) > 1:
             axes.legend(frameon=False, fontsize=9, labelcolor=_INK)
         buffer = io.StringIO()
         figure.savefig(buffer, format="svg", transparent=True, metadata={"Date": None, "Creator": None})

@@ -27,7 +27,7 @@ from lm_train.launcher import EXIT_STOPPED, check_restarts, exit_when_stopped, i
 from lm_train.layers import ALL_COMMANDS, normalized, sources
 from lm_train.run_errors import LeaderError, NotFiniteError, RankLostError, ReplicaError, RunError
 from lm_train.signals import Stop, Stopped
-from lm_train.study_commands import lr_command
+from lm_train.study_commands import compare_command, lr_command, sweep_command
 
 EXIT_DONE, EXIT_FAULT, EXIT_USAGE = 0, 1, 2
 _FAULTS = (NotFiniteError, RankLostError, ReplicaError)
@@ -49,6 +49,8 @@ app = App(
     print_error=False,
 )
 app.command(lr_command, name="lr")
+app.command(compare_command, name="compare")
+app.command(sweep_command, name="sweep")
 
 
 @app.default

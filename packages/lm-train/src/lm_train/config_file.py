@@ -10,7 +10,7 @@ import dataclasses
 import difflib
 import tomllib
 import types
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from importlib import resources
 from pathlib import Path
 from typing import Annotated, Any, Literal, Union, get_args, get_origin, get_type_hints
@@ -66,6 +66,24 @@ def build(settings: dict[str, Any]) -> TrainConfig:
 def read_config(names: Sequence[str]) -> TrainConfig:
     """The config that files and recipes give together, later ones winning."""
     return build(merge([read_settings(name) for name in names]))
+
+
+def with_settings(config: TrainConfig, changes: Mapping[str, Any], source: str) -> TrainConfig:
+    """`config` with other values for some settings, named as flags are ("optim.lr"); checked as a file's would be."""
+    layer: dict[str, Any] = {}
+    for name, value in changes.items():
+        table, _, key = name.replace("-", "_").rpartition(".")
+        (layer.setdefault(table, {}) if table else layer)[key] = value
+    _check_table(TrainConfig, layer, source, ())
+    return build(merge([to_settings(config), layer]))
+
+
+def value_of(text: str) -> Any:
+    """What a value written on the command line is in a settings file: 1e-3, true, [1, 2]; anything else is text."""
+    try:
+        return tomllib.loads(f"value = {text}")["value"]
+    except tomllib.TOMLDecodeError:
+        return text
 
 
 def to_settings(config: TrainConfig) -> dict[str, Any]:

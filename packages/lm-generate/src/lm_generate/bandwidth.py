@@ -5,18 +5,18 @@ import time
 import torch
 from lm_core import Transformer
 
+from lm_generate.stored import weight_bytes
+
 _BYTES = 256 * 2**20
 """Beyond every cache."""
 
 
 def bytes_per_token(model: Transformer) -> int:
     """Bytes of weights that one token reads: all but the tables from which it takes a single row."""
-    tables = {"position_embedding.weight"} | (set() if model.head is None else {"embedding.weight"})
-    return sum(
-        parameter.numel() * parameter.element_size()
-        for name, parameter in model.named_parameters()
-        if name not in tables
-    )
+    tables: list[torch.nn.Module] = [] if model.head is None else [model.embedding]
+    if model.config.position == "learned":
+        tables.append(model.position_embedding)
+    return weight_bytes(model) - sum(weight_bytes(table) for table in tables)
 
 
 def memory_bandwidth(repeats: int = 3) -> float:

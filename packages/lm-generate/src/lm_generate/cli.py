@@ -16,8 +16,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.exceptions import UnusedCliTokensError
 
-from lm_generate import __version__
-from lm_generate.errors import LmGenerateError, PromptError, SettingError
+from lm_generate import __version__, commands
+from lm_generate.errors import LmGenerateError
+from lm_generate.given import read_bias, read_prompt, read_text
 from lm_generate.native_library import begin_compiling
 from lm_generate.runs import newest_run
 from lm_generate.serving.command import serve
@@ -69,6 +70,7 @@ def write(
     roll: Annotated[bool, Parameter(group=_HOW, negative=())] = False,
     model: Annotated[Path | None, Parameter(name=["--model", "-m"], group=_WHERE)] = None,
     device: Annotated[str, Parameter(group=_WHERE)] = "auto",
+    dtype: Annotated[str | None, Parameter(group=_WHERE)] = None,
     threads: Annotated[int | None, Parameter(group=_WHERE)] = None,
     verify: Annotated[bool, Parameter(group=_WHERE)] = True,
     echo: Annotated[bool, Parameter(group=_SHOW)] = True,
@@ -123,6 +125,8 @@ def write(
         A model folder (ours or Hugging Face's), a checkpoint or a run. Without it: the newest run under runs/.
     device
         cpu, cuda, cuda:1, ...; auto: cuda if there is one.
+    dtype
+        Keep the weights as float32, bfloat16, float16 or int8. Without it: as in the file.
     threads
         CPU threads.
     verify
@@ -166,7 +170,7 @@ def write(
         "logprobs": logprobs if json else None,
     }
     options["seed"] = make_settings(**options).seed  # every mistake is told before the model is loaded
-    engine = open_model(model, device=device, threads=threads, verify=verify, quiet=quiet)
+    engine = open_model(model, device=device, threads=threads, verify=verify, quiet=quiet, dtype=dtype)
 
     from lm_generate import show
 
@@ -257,47 +261,17 @@ def verify(folder: Path) -> int:
 
 
 app.command(serve)
-
-
-def read_bias(given: Sequence[str]) -> dict[int, float]:
-    """`["5=-inf", "7=2.5"]` as {5: -inf, 7: 2.5}."""
-    bias = {}
-    for item in given:
-        id, _, value = item.partition("=")
-        try:
-            bias[int(id)] = float(value)
-        except ValueError as error:
-            raise SettingError(
-                f"--logit-bias takes ID=VALUE, such as 5=-inf or 7=2.5; got {item!r}"
-            ) from error
-    return bias
-
-
-def read_prompt(prompt: str | None, file: Path | None) -> str:
-    """The prompt from the command line, standard input or a file."""
-    if prompt is not None and file is not None:
-        raise PromptError("give --prompt or --file, not both")
-    if file is None and prompt != "-":
-        return prompt or ""
-    return read_text(str(file) if file is not None else "-").removesuffix("\n").removesuffix("\r")
-
-
-def read_text(name: str) -> str:
-    """The text of a file, or of standard input for "-". Raises PromptError for what cannot be read as UTF-8."""
-    what = "standard input" if name == "-" else name
-    try:
-        data = sys.stdin.buffer.read() if name == "-" else Path(name).read_bytes()
-        return data.decode("utf-8")
-    except OSError as error:
-        raise PromptError(f"cannot read {what}: {error.strerror}") from error
-    except UnicodeDecodeError as error:
-        raise PromptError(
-            f"{what} is not UTF-8 text: byte {data[error.start]:#04x} at offset {error.start}"
-        ) from error
+app.command(commands.quality)
 
 
 def open_model(
-    model: Path | None, *, device: str, threads: int | None, verify: bool, quiet: bool
+    model: Path | None,
+    *,
+    device: str,
+    threads: int | None,
+    verify: bool,
+    quiet: bool,
+    dtype: str | None = None,
 ) -> "Engine":
     """Loads the named model or the newest run's, and says which in one line on standard error."""
     from lm_generate.settings import check_whole
@@ -311,7 +285,9 @@ def open_model(
 
     from lm_generate.loader import load
     from lm_generate.show import show_model
+    from lm_generate.stored import read_storage
 
+    kept = None if dtype is None else read_storage(dtype)
     if threads is not None:
         torch.set_num_threads(threads)
     if device == "auto":
@@ -319,7 +295,7 @@ def open_model(
     logging.basicConfig(stream=sys.stderr, format="note: %(message)s", level=logging.WARNING)
     if not quiet:
         logging.getLogger("lm_generate").setLevel(logging.INFO)
-    engine = load(source, device=device, verify=verify)
+    engine = load(source, device=device, dtype=kept, verify=verify)
     if not quiet:
         show_model(engine, newest=model is None)
     return engine

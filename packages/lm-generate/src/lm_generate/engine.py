@@ -32,6 +32,7 @@ from lm_generate.settings import (
     check_whole,
     make_settings,
 )
+from lm_generate.stored import storage_of
 from lm_generate.stream import Plan, Text, TextStream, pieces
 
 Prompt = str | Sequence[int]
@@ -62,8 +63,7 @@ class Engine:
         self.stop_ids = frozenset(stop_ids)
         self.start_id = start_id
         self.folder = folder
-        parameter = next(model.parameters())
-        self.device, self.dtype = parameter.device, parameter.dtype
+        self.device, self.dtype = model.norm.weight.device, storage_of(model)
         self.decode = Decoder(model)
         known = np.fromiter(tokenizer.vocab.keys(), dtype=np.int64)
         # Rows that only pad the embedding, and holes in the vocabulary: ids without bytes are never drawn.

@@ -21,6 +21,7 @@ from lm_tokenizer import Tokenizer
 from lm_generate.engine import Engine
 from lm_generate.errors import ModelSourceError, NoRunError, SettingError, TokenizerMismatchError
 from lm_generate.runs import TRAIN_COMMAND, checkpoints
+from lm_generate.stored import SMALL, storage_of, store
 
 log = logging.getLogger(__name__)
 
@@ -36,7 +37,10 @@ def load(
     dtype: torch.dtype | None = None,
     verify: bool = True,
 ) -> Engine:
-    """The engine for a model folder, a checkpoint, or a run (see above); `dtype=None` keeps the file's.
+    """The engine for a model folder, a checkpoint, or a run (see above).
+
+    `dtype` is what the matrices are kept as, None: as in the file. On a CPU that may be `torch.int8`, a scale for each
+    output, and with all small dtypes the arithmetic is float32 (`lm_generate.stored`); elsewhere it is the dtype's own.
 
     `verify=False` leaves out the SHA-256s (sizes are always checked). A folder without a manifest cannot be checked:
     that is logged at level INFO. Raises ModelSourceError when there is no model to load, TokenizerMismatchError when
@@ -45,7 +49,13 @@ def load(
     folder, manifest = find_model(Path(folder), verify=verify)
     device = check_device(device)
     tokenizer = read_tokenizer(folder, manifest)
-    model = load_model(folder, device=device, dtype=dtype, verify=False)  # its hashes were checked just now
+    if dtype == torch.int8 and device.type != "cpu":
+        raise SettingError(f"int8 weights are for the CPU, got device {device}: use bfloat16 there")
+    whole = torch.float32 if dtype == torch.int8 else dtype
+    model = load_model(folder, device=device, dtype=whole, verify=False)  # its hashes were checked just now
+    kept = storage_of(model) if dtype is None else dtype
+    if kept in SMALL and device.type == "cpu":
+        store(model, kept)
     check_vocabulary(tokenizer, model, folder)
     stop_ids, start_id = text_ends(folder, tokenizer, model.config.vocab_size)
     return Engine(model, tokenizer, stop_ids=stop_ids, start_id=start_id, folder=folder)

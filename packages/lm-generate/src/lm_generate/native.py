@@ -15,15 +15,16 @@ from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_void_p
 import numpy as np
 import numpy.typing as npt
 import torch
-from lm_core import Attention, Block, KVCache, LayerNorm, Linear, RMSNorm, SwiGLU, Transformer
+from lm_core import Attention, Block, Embedding, KVCache, LayerNorm, Linear, RMSNorm, SwiGLU, Transformer
 from lm_core.transformer import sinusoidal_positions
 from torch import Tensor
 
 from lm_generate.native_library import load_library
+from lm_generate.stored import StoredEmbedding, StoredLinear
 
 Logits = npt.NDArray[np.float32]
 ACTIVATIONS = {"swiglu": 0, "gelu": 1, "relu2": 2, "silu": 3}
-STORAGES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2}
+STORAGES = {torch.float32: 0, torch.bfloat16: 1, torch.int8: 2, torch.float16: 3}
 
 
 class _Matrix(Structure):
@@ -123,8 +124,8 @@ class Native:
             activation=ACTIVATIONS[config.activation],
             window=config.sliding_window or 0,
             softcap=config.logit_softcap or 0.0,
-            embedding=self._matrix(model.embedding.weight, None),
-            head=self._matrix((model.embedding if model.head is None else model.head).weight, None),
+            embedding=self._matrix(model.embedding),
+            head=self._matrix(model.embedding if model.head is None else model.head),
             norm=self._norm(model.norm),
             layers=layers,
         )
@@ -149,13 +150,13 @@ class Native:
             q_norm=self._norm(attention.q_norm),
             k_norm=self._norm(attention.k_norm),
             feed_forward_norm=self._norm(block.feed_forward_norm),
-            q=self._linear(attention.q),
-            k=self._linear(attention.k),
-            v=self._linear(attention.v),
-            o=self._linear(attention.o),
-            gate=self._linear(feed_forward.gate) if isinstance(feed_forward, SwiGLU) else _Matrix(),
-            up=self._linear(feed_forward.up),
-            down=self._linear(feed_forward.down),
+            q=self._matrix(attention.q),
+            k=self._matrix(attention.k),
+            v=self._matrix(attention.v),
+            o=self._matrix(attention.o),
+            gate=self._matrix(feed_forward.gate) if isinstance(feed_forward, SwiGLU) else _Matrix(),
+            up=self._matrix(feed_forward.up),
+            down=self._matrix(feed_forward.down),
         )
 
     def _norm(self, norm: RMSNorm | LayerNorm | None) -> _Norm:
@@ -164,18 +165,14 @@ class Native:
         bias = norm.bias if isinstance(norm, LayerNorm) else None
         return _Norm(self._keep(norm.weight), self._keep(bias), norm.eps, isinstance(norm, LayerNorm))
 
-    def _linear(self, linear: Linear) -> _Matrix:
-        return self._matrix(linear.weight, linear.bias)
-
-    def _matrix(self, weight: Tensor, bias: Tensor | None) -> _Matrix:
-        return _Matrix(
-            self._keep(weight),
-            None,
-            self._keep(bias),
-            STORAGES[weight.dtype],
-            weight.shape[0],
-            weight.shape[1],
-        )
+    def _matrix(self, part: Linear | Embedding) -> _Matrix:
+        if isinstance(part, StoredLinear | StoredEmbedding):
+            stored, scale = part.stored, part.scale
+        else:
+            stored, scale = part.weight, None
+        bias = part.bias if isinstance(part, Linear) else None
+        kind = STORAGES[stored.dtype]
+        return _Matrix(self._keep(stored), self._keep(scale), self._keep(bias), kind, *stored.shape)
 
     def _keep(self, tensor: Tensor | None) -> int | None:
         """The address of a tensor, which from now on lives as long as this."""
@@ -193,7 +190,7 @@ def _attention(model: Transformer, layer: int) -> Attention:
 
 
 def make_native(model: Transformer) -> Native | None:
-    """The model for the kernel. None without a C compiler, and for weights that are not float32 on the CPU."""
+    """The model for the kernel. None without a C compiler, and for weights not on the CPU, or neither float32 nor stored."""
     for parameter in model.parameters():
         if (
             parameter.device.type != "cpu"

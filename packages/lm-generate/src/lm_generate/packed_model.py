@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from lm_generate.attend import Reader, attend_each
 from lm_generate.packed import MIN_ROWS, Activation, PackedLinear, pack
+from lm_generate.stored import storage_of
 
 Logits = npt.NDArray[np.float32]
 Work = tuple[KVCache, Sequence[int]]
@@ -148,7 +149,7 @@ ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "silu": "swish", "relu2": 
 def pack_model(model: Transformer) -> PackedModel | None:
     """The fast form of a model, at the cost of a second copy of its matrices; None where it cannot be had soundly:
     not float32 on a CPU, a sliding window, or a torch whose kernels fail the trial of `lm_generate.packed`."""
-    if model.config.sliding_window is not None:
+    if model.config.sliding_window is not None or storage_of(model) != torch.float32:
         return None
     proven: set[tuple[object, ...]] = set()
     layers = []

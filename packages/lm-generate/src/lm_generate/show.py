@@ -7,6 +7,8 @@ from collections.abc import Sequence
 from dataclasses import asdict
 from typing import Any
 
+from lm_core.counts import parameter_count
+
 from lm_generate.bandwidth import bytes_per_token, memory_bandwidth
 from lm_generate.engine import Engine
 from lm_generate.explain import Explanation
@@ -23,7 +25,7 @@ BEYOND_CACHES = 64 * 2**20
 
 def show_model(engine: Engine, *, newest: bool) -> None:
     """The line that says which model writes."""
-    parameters = sum(parameter.numel() for parameter in engine.model.parameters())
+    parameters = parameter_count(engine.config)
     why = "newest run; " if newest else ""
     what = f"{parameters / 1e6:.1f} M parameters, {str(engine.dtype).removeprefix('torch.')}, {engine.device}"
     print(f"model: {engine.folder} ({why}{what})", file=sys.stderr)

@@ -1,4 +1,4 @@
-// y = x W^T, scaled and shifted: rows of x times a matrix kept in float32, bfloat16 or int8.
+// y = x W^T, scaled and shifted: rows of x times a matrix kept in float32, bfloat16, float16 or int8.
 #pragma once
 #include "vector.h"
 
@@ -96,6 +96,7 @@ INLINE void outputs_of(int storage, const Matrix *m, long first, long last, int 
 static void linear(const Matrix *m, long first, long last, int rows, const float *x, float *y, long y_stride, int add,
                    float *wide) {
     if (m->storage == FLOAT32) outputs_of(FLOAT32, m, first, last, rows, x, y, y_stride, add, wide);
+    else if (m->storage == FLOAT16) outputs_of(FLOAT16, m, first, last, rows, x, y, y_stride, add, wide);
     else if (m->storage == BFLOAT16) outputs_of(BFLOAT16, m, first, last, rows, x, y, y_stride, add, wide);
     else outputs_of(INT8, m, first, last, rows, x, y, y_stride, add, wide);
 }

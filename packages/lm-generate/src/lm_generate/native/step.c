@@ -90,6 +90,7 @@ static void embed_row(const void *argument, long row, int thread) {
     for (long i = 0; i < m->d_model; i++) {
         if (table->storage == FLOAT32) x[i] = ((const float *)weight)[i];
         else if (table->storage == INT8) x[i] = (float)((const int8_t *)weight)[i] * table->scale[r->id];
+        else if (table->storage == FLOAT16) x[i] = from_half(((const uint16_t *)weight)[i]);
         else {
             uint32_t bits = (uint32_t)((const uint16_t *)weight)[i] << 16;
             memcpy(&x[i], &bits, sizeof bits);

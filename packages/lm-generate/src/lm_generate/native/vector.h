@@ -87,7 +87,16 @@ INLINE Vector exponential(Vector x) {
 INLINE Vector sigmoid(Vector x) { return 1.0f / (1.0f + exponential(-x)); }
 
 // Weights as they are stored, as floats.
-enum Storage { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2 };
+enum Storage { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2, FLOAT16 = 3 };
+
+// A float16 without the machine's help: a subnormal is a whole number of 2^-24.
+INLINE float from_half(uint16_t half) {
+    int sign = half >> 15, exponent = half >> 10 & 31, fraction = half & 1023;
+    float value = exponent == 0    ? ldexpf((float)fraction, -24)
+                  : exponent == 31 ? (fraction ? NAN : INFINITY)
+                                   : ldexpf((float)(fraction + 1024), exponent - 25);
+    return sign ? -value : value;
+}
 
 INLINE Vector load_weights(int storage, const void *row, long at) {
     if (storage == BFLOAT16) {
@@ -101,6 +110,17 @@ INLINE Vector load_weights(int storage, const void *row, long at) {
         Halves halves;
         memcpy(&halves, (const uint16_t *)row + at, sizeof halves);
         return (Vector)(__builtin_convertvector(halves, Ints) << 16);
+#endif
+    }
+    if (storage == FLOAT16) {
+#if defined(__AVX512F__)
+        return _mm512_cvtph_ps(_mm256_loadu_si256((const void *)((const uint16_t *)row + at)));
+#elif defined(__AVX2__)
+        return _mm256_cvtph_ps(_mm_loadu_si128((const void *)((const uint16_t *)row + at)));
+#else
+        Vector wide;
+        for (int i = 0; i < LANES; i++) wide[i] = from_half(((const uint16_t *)row)[at + i]);
+        return wide;
 #endif
     }
     if (storage == INT8) {
@@ -119,7 +139,7 @@ INLINE Vector load_weights(int storage, const void *row, long at) {
     return load((const float *)row + at);
 }
 
-INLINE int bytes_of(int storage) { return storage == INT8 ? 1 : storage == BFLOAT16 ? 2 : 4; }
+INLINE int bytes_of(int storage) { return storage == INT8 ? 1 : storage == FLOAT32 ? 4 : 2; }
 
 // The last, fewer than LANES, weights of a row; zeros behind them.
 INLINE Vector load_some_weights(int storage, const void *row, long at, long count) {

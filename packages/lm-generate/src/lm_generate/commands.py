@@ -1,0 +1,46 @@
+"""Commands about a model as a whole: `lm-generate quality`. They are registered by `cli.py`."""
+
+from pathlib import Path
+from typing import Annotated
+
+from cyclopts import Parameter
+
+from lm_generate.given import read_text
+
+
+def quality(
+    file: Annotated[str, Parameter(allow_leading_hyphen=True)],
+    *,
+    model: Annotated[Path | None, Parameter(name=["--model", "-m"])] = None,
+    threads: int | None = None,
+    verify: bool = True,
+    json: Annotated[bool, Parameter(negative=())] = False,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())] = False,
+) -> int:
+    """What keeping the weights as bfloat16, float16 or int8 costs on a text: bits per byte, and divergence.
+
+    Parameters
+    ----------
+    file
+        The text, UTF-8; - reads standard input.
+    model
+        A model folder, a checkpoint or a run. Without it: the newest run under runs/.
+    threads
+        CPU threads.
+    verify
+        Check the SHA-256 of the model's files before use.
+    json
+        One JSON object a line instead of a table.
+    quiet
+        Nothing on standard error but errors.
+    """
+    from lm_generate.cli import open_model  # which imports this module
+
+    text = read_text(file)
+    engine = open_model(model, device="cpu", threads=threads, verify=verify, quiet=quiet, dtype="float32")
+
+    from lm_generate.quality import quality as measure
+    from lm_generate.show_quality import show_quality
+
+    show_quality(measure(engine, text), json=json)
+    return 0

@@ -1,0 +1,142 @@
+"""Weights kept in fewer bytes: what they stand for, the kernel over them, and what that costs."""
+
+import json
+import math
+
+import numpy as np
+import pytest
+import torch
+from lm_core import KVCache, save_model
+from lm_generate import load
+from lm_generate.bandwidth import bytes_per_token
+from lm_generate.cli import run
+from lm_generate.decoder import Decoder, decode_plainly
+from lm_generate.errors import PromptError, SettingError
+from lm_generate.native import make_native
+from lm_generate.packed_model import pack_model
+from lm_generate.quality import quality
+from lm_generate.stored import SMALL, StoredLinear, pack, storage_of, store, unpack, weight_bytes
+from tiny_engines import SHAPES, TEXT, save_tiny, tiny_engine, tiny_model, tiny_tokenizer
+
+ODD = {"n_heads": 3, "d_head": 10, "n_kv_heads": 1, "d_model": 36, "d_ff": 50, "vocab_size": 333}
+
+
+def test_int8_is_the_nearest_of_255_multiples_of_a_scale_for_each_output():
+    weight = torch.tensor([[1.27, -0.634, 0.006, 0.004], [0.0, 0.0, 0.0, 0.0], [-254.0, 1.0, 3.1, 127.0]])
+    stored, scale = pack(weight, torch.int8)
+    assert stored.tolist() == [[127, -63, 1, 0], [0, 0, 0, 0], [-127, 0, 2, 64]]
+    torch.testing.assert_close(scale, torch.tensor([0.01, 1.0, 2.0]))
+    assert float((unpack(stored, scale) - weight).abs().max()) <= 1.0
+
+
+@pytest.mark.parametrize("dtype", SMALL)
+def test_every_weight_is_off_by_at_most_half_a_step(dtype):
+    weight = torch.randn(40, 70, generator=torch.Generator().manual_seed(0))
+    stored, scale = pack(weight, dtype)
+    off = (unpack(stored, scale) - weight).abs()
+    if scale is not None:
+        assert bool((off <= scale[:, None] * 0.5000001).all())
+    else:
+        step = {torch.bfloat16: 2**-8, torch.float16: 2**-11}[dtype]
+        assert bool((off <= weight.abs() * step + 2**-25).all())
+
+
+@pytest.mark.parametrize("dtype", SMALL)
+@pytest.mark.parametrize("shape", [*SHAPES, "odd"])
+def test_the_kernel_over_stored_weights_is_the_model_of_what_they_stand_for(shape, dtype):
+    model = tiny_model(**(SHAPES | {"odd": ODD})[shape])
+    store(model, dtype)
+    native = make_native(model)
+    if native is None:
+        pytest.skip("no kernel on this machine")
+    cache, plain = KVCache(model.config, 1, 64), KVCache(model.config, 1, 64)
+    for ids in ([5, 6, 7], [12], list(range(20, 41)), [14]):
+        got, wanted = native([(cache, ids, 1)])[0][0], decode_plainly(model, [(plain, ids)])[0]
+        np.testing.assert_allclose(got, wanted, rtol=1e-4, atol=3e-5)
+    again = KVCache(model.config, 1, 64)
+    one_by_one = [native([(again, [id], 1)])[0][0] for id in [5, 6, 7, 12, *range(20, 41), 14]]
+    assert np.array_equal(one_by_one[-1], got)
+
+
+def test_a_stored_model_is_the_plain_model_with_the_weights_that_it_stands_for():
+    stored, plain = tiny_model(tie_embeddings=True), tiny_model(tie_embeddings=True)
+    store(stored, torch.int8)
+    with torch.no_grad():
+        for name, parameter in plain.named_parameters():
+            if parameter.dim() == 2:
+                parameter.copy_(stored.get_submodule(name.removesuffix(".weight")).weight)
+    ids = torch.tensor([[1, 2, 300, 4]])
+    torch.testing.assert_close(stored(ids), plain(ids))
+    assert storage_of(stored) == torch.int8
+    assert pack_model(stored) is None
+    assert Decoder(stored, fast=False).new_cache(4).keys.dtype == torch.float32
+
+
+def test_a_file_is_kept_as_it_is_or_as_asked_and_computed_in_float32(tmp_path):
+    folder = save_tiny(tmp_path / "model")
+    add_files = tiny_tokenizer().save
+    save_model(load(folder).model, tmp_path / "small", dtype=torch.bfloat16, add_files=add_files)
+    small = load(tmp_path / "small")
+    assert small.dtype == torch.bfloat16
+    asked = load(folder, dtype=torch.bfloat16)
+    options = {"max_tokens": 20, "seed": 3}
+    assert small.generate([1, 2], **options).ids == asked.generate([1, 2], **options).ids
+    assert asked.model.norm.weight.dtype == torch.float32
+    assert load(folder, dtype=torch.int8).dtype == torch.int8
+    whole, eighth = load(folder), load(folder, dtype=torch.int8)
+    assert bytes_per_token(eighth.model) < 0.35 * bytes_per_token(whole.model)
+    assert weight_bytes(eighth.model) < 0.35 * weight_bytes(whole.model)
+    assert isinstance(eighth.model.blocks[0].attention.q, StoredLinear)
+
+
+def test_int8_is_refused_elsewhere_than_on_the_cpu(tmp_path):
+    with pytest.raises(SettingError, match="int8 weights are for the CPU, got device meta"):
+        load(save_tiny(tmp_path / "model"), dtype=torch.int8, device="meta")
+
+
+@torch.no_grad()
+def test_the_cost_of_storage_is_the_definitions():
+    engine = tiny_engine(context=16)
+    text = TEXT[:120]
+    ids = engine.encode(text)
+    costs = {cost.storage: cost for cost in quality(engine, text)}
+    assert list(costs) == ["float32", "bfloat16", "float16", "int8"]
+    stored = tiny_model(context=16)
+    store(stored, torch.int8)
+    nats = divergence = same = scored = 0.0
+    for start in range(0, len(ids) - 1, 16):
+        window = ids[start : start + 17]
+        for place in range(1, len(window)):
+            before = torch.tensor([window[:place]])
+            log_p, log_q = (model(before)[0, -1].double().log_softmax(-1) for model in (engine.model, stored))
+            nats -= float(log_q[window[place]])
+            divergence += sum(
+                math.exp(p) * (p - q) for p, q in zip(log_p.tolist(), log_q.tolist(), strict=True)
+            )
+            same += int(log_p.argmax() == log_q.argmax())
+            scored += len(engine.tokenizer.decode_bytes([window[place]]))
+    found = costs["int8"]
+    assert found.tokens == len(ids) - 1
+    assert found.bits_per_byte == pytest.approx(nats / math.log(2) / scored, rel=1e-4)
+    assert found.divergence == pytest.approx(divergence / found.tokens, rel=1e-3)
+    assert found.same_choice == pytest.approx(same / found.tokens)
+    assert (costs["float32"].divergence, costs["float32"].same_choice) == (0.0, 1.0)
+    assert costs["float16"].divergence < costs["bfloat16"].divergence < found.divergence * 10
+    with pytest.raises(PromptError, match="at least 2 are needed"):
+        list(quality(engine, ""))
+
+
+def test_the_command_prints_the_cost_and_the_dtype_is_an_option(tmp_path, capsys):
+    folder = str(save_tiny(tmp_path / "model"))
+    (tmp_path / "text.txt").write_text(TEXT[:60])
+    assert run(["quality", str(tmp_path / "text.txt"), "--model", folder]) == 0
+    lines = capsys.readouterr().out.splitlines()
+    assert lines[0].split() == ["weights", "MB", "bits/byte", "KL,", "nats/token", "same", "choice"]
+    assert [line.split()[0] for line in lines[1:]] == ["float32", "bfloat16", "float16", "int8"]
+    assert run(["quality", str(tmp_path / "text.txt"), "--model", folder, "--json", "-q"]) == 0
+    assert json.loads(capsys.readouterr().out.splitlines()[0])["divergence"] == 0.0
+    options = ["--prompt", "def", "--model", folder, "--max-tokens", "4", "--seed", "1"]
+    assert run([*options, "--dtype", "int8"]) == 0
+    assert "int8, cpu" in capsys.readouterr().err
+    assert run([*options, "--dtype", "int4"]) == 2
+    assert "weights are kept as float32, bfloat16, float16, int8; got 'int4'" in capsys.readouterr().err

@@ -38,7 +38,8 @@ def test_the_example_writes_with_the_newest_run(in_a_folder_with_a_run, monkeypa
 
 
 def test_every_option_that_the_readme_names_is_in_the_help(capsys):
-    run(["--help"])
+    for command in ([], ["export"], ["quality"]):
+        run([*command, "--help"])
     shown = capsys.readouterr().out
     for option in set(re.findall(r"--[a-z][a-z-]+", README.read_text(encoding="utf-8"))) - {
         "--package",
@@ -49,5 +50,5 @@ def test_every_option_that_the_readme_names_is_in_the_help(capsys):
 
 def test_every_setting_is_in_the_documents_with_its_default():
     text = ENGINE.read_text(encoding="utf-8")
-    for name in ("row", "slots", *Options.__annotations__):
+    for name in ("row", "slots", "draft", *Options.__annotations__):
         assert f"`{name}`" in text, name

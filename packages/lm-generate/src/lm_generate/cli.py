@@ -11,13 +11,13 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.exceptions import UnusedCliTokensError
 
 from lm_generate import __version__, commands
-from lm_generate.errors import LmGenerateError
+from lm_generate.errors import LmGenerateError, SettingError
 from lm_generate.given import read_bias, read_prompt, read_text
 from lm_generate.native_library import begin_compiling
 from lm_generate.runs import newest_run
@@ -71,6 +71,7 @@ def write(
     model: Annotated[Path | None, Parameter(name=["--model", "-m"], group=_WHERE)] = None,
     device: Annotated[str, Parameter(group=_WHERE)] = "auto",
     dtype: Annotated[str | None, Parameter(group=_WHERE)] = None,
+    draft: Annotated[str | None, Parameter(group=_WHERE)] = None,
     threads: Annotated[int | None, Parameter(group=_WHERE)] = None,
     verify: Annotated[bool, Parameter(group=_WHERE)] = True,
     echo: Annotated[bool, Parameter(group=_SHOW)] = True,
@@ -127,6 +128,8 @@ def write(
         cpu, cuda, cuda:1, ...; auto: cuda if there is one.
     dtype
         Keep the weights as float32, bfloat16, float16 or int8. Without it: as in the file.
+    draft
+        A smaller model that guesses ahead, or "prompt": repeats of the text itself. Faster or not, the text is the same.
     threads
         CPU threads.
     verify
@@ -150,6 +153,8 @@ def write(
 
     text = "" if talks else read_prompt(prompt, file)
     check_whole("n", n, low=1)
+    if draft is not None and (n > 1 or explain or talks):
+        raise SettingError("--draft is for one text: leave out -n, --explain and the dialogue")
     options: Options = {
         "max_tokens": max_tokens,
         "min_tokens": min_tokens,
@@ -174,6 +179,7 @@ def write(
 
     from lm_generate import show
 
+    guesses = open_draft(draft, device=device, verify=verify)
     if talks:
         from lm_generate.dialogue import Dialogue
 
@@ -186,9 +192,13 @@ def write(
             show.show_explained(told, prompt=text, echo=echo, json=json)
             results.append(told.result)
     elif n == 1 and not json:
-        results = [show.show_text(engine.stream(text, **options), prompt=text, echo=echo)]
+        stream = engine.stream(text, draft=guesses, **options)
+        results = [show.show_text(stream, prompt=text, echo=echo)]
     else:
-        results = engine.batch([text] * n, **options)
+        one = n == 1
+        results = (
+            [engine.generate(text, draft=guesses, **options)] if one else engine.batch([text] * n, **options)
+        )
         if json:
             for result in results:
                 show.show_json(result, prompt=text, echo=echo)
@@ -262,6 +272,7 @@ def verify(folder: Path) -> int:
 
 app.command(serve)
 app.command(commands.quality)
+app.command(commands.export)
 
 
 def open_model(
@@ -299,6 +310,15 @@ def open_model(
     if not quiet:
         show_model(engine, newest=model is None)
     return engine
+
+
+def open_draft(draft: str | None, *, device: str, verify: bool) -> "Engine | Literal['prompt'] | None":
+    """What guesses ahead: another model, the text itself, or nothing."""
+    if draft is None or draft == "prompt":
+        return draft  # type: ignore[return-value]
+    from lm_generate.loader import load
+
+    return load(draft, device="cpu" if device == "auto" else device, verify=verify)
 
 
 def main(arguments: Sequence[str] | None = None) -> None:

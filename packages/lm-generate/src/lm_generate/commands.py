@@ -1,7 +1,7 @@
-"""Commands about a model as a whole: `lm-generate quality`. They are registered by `cli.py`."""
+"""Commands about a model as a whole: `lm-generate quality`, `lm-generate export`. They are registered by `cli.py`."""
 
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import Parameter
 
@@ -43,4 +43,38 @@ def quality(
     from lm_generate.show_quality import show_quality
 
     show_quality(measure(engine, text), json=json)
+    return 0
+
+
+def export(
+    *,
+    gguf: Path,
+    model: Annotated[Path | None, Parameter(name=["--model", "-m"])] = None,
+    dtype: Literal["float32", "float16", "bfloat16", "q8_0"] = "float32",
+    verify: bool = True,
+    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())] = False,
+) -> int:
+    """Writes a model as a GGUF file, for llama.cpp and what is built on it.
+
+    Parameters
+    ----------
+    gguf
+        The file to write; it must not exist yet.
+    model
+        A model folder, a checkpoint or a run. Without it: the newest run under runs/.
+    dtype
+        What the matrices are kept as; q8_0 is int8 with a scale for 32 weights.
+    verify
+        Check the SHA-256 of the model's files before use.
+    quiet
+        Nothing on standard error but errors.
+    """
+    from lm_generate.cli import open_model  # which imports this module
+
+    engine = open_model(model, device="cpu", threads=None, verify=verify, quiet=quiet)
+
+    from lm_generate.gguf_file import write_gguf
+
+    size = write_gguf(engine, gguf, dtype)
+    print(f"{gguf}: {size:,} bytes, {dtype}")
     return 0

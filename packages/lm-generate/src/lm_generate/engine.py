@@ -10,7 +10,7 @@ engine.score("text").bits_per_byte
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
-from typing import Unpack
+from typing import Literal, Union, Unpack
 
 import numpy as np
 from lm_core import Transformer
@@ -32,10 +32,12 @@ from lm_generate.settings import (
     check_whole,
     make_settings,
 )
+from lm_generate.speculate import DraftModel, PromptLookup, Speculation
 from lm_generate.stored import storage_of
 from lm_generate.stream import Plan, Text, TextStream, pieces
 
 Prompt = str | Sequence[int]
+Draft = Union["Engine", Literal["prompt"], None]
 SHARED_BYTES = 256 * 2**20
 """What a batch may keep of prompts that were read, for rows whose prompts begin alike."""
 
@@ -70,7 +72,9 @@ class Engine:
         self._banned = np.setdiff1d(np.arange(self.config.vocab_size), known)
         self._healer: Healer | None = None
 
-    def generate(self, prompt: Prompt, *, row: int = 0, **options: Unpack[Options]) -> Generation:
+    def generate(
+        self, prompt: Prompt, *, row: int = 0, draft: Draft = None, **options: Unpack[Options]
+    ) -> Generation:
         """The continuation of one prompt, a text or ids.
 
         max_tokens    None: 200, or as many as the context still holds; min_tokens: no end id before so many
@@ -83,20 +87,24 @@ class Engine:
         heal          write an unfinished last token of a text prompt anew (`lm_generate.heal`)
         past_context  "error", or "roll": when the context is full, its newer half is read afresh
         logprobs      None, or how many most likely tokens to report beside each written one
+        draft         "prompt", or a smaller engine of the same tokenizer: guesses that may make it faster and change
+                      nothing in the text (`lm_generate.speculate`)
 
         Defaults and types: `lm_generate.settings.make_settings`, which the keywords go to unchanged; so the three ways
         of writing cannot differ. Raises SettingError, PromptError, ContextLengthError, NonFiniteLogitsError, and the
         tokenizer's errors.
         """
-        return self.stream(prompt, row=row, **options).finish()
+        return self.stream(prompt, row=row, draft=draft, **options).finish()
 
-    def stream(self, prompt: Prompt, *, row: int = 0, **options: Unpack[Options]) -> TextStream:
+    def stream(
+        self, prompt: Prompt, *, row: int = 0, draft: Draft = None, **options: Unpack[Options]
+    ) -> TextStream:
         """As `generate`, but an iterator over pieces of the text as it is written; `.result` at the end.
 
         Settings and prompt are checked here, not at the first piece.
         """
         text = self.text(prompt, make_settings(**options), row)
-        return TextStream(pieces(Batch(self.decode), text))
+        return TextStream(pieces(self._batch(draft), text))
 
     def batch(
         self, prompts: Sequence[Prompt], *, slots: int = 32, **options: Unpack[Options]
@@ -160,6 +168,23 @@ class Engine:
             )
         logprobs = token_logprobs(self.model, head + ids, stride)
         return make_score(ids, logprobs, len(self.tokenizer.decode_bytes(scored)))
+
+    def _batch(self, draft: Draft) -> Batch:
+        """What writes one text, with guesses where they are asked for. Raises `SettingError`."""
+        if draft is None:
+            return Batch(self.decode)
+        if draft == "prompt":
+            return Speculation(self.decode, PromptLookup())
+        if not isinstance(draft, Engine):
+            raise SettingError(f'draft must be None, "prompt" or an Engine, got {draft!r}')
+        ours, theirs = self.tokenizer, draft.tokenizer
+        if ours.fingerprint != theirs.fingerprint or self.config.vocab_size != draft.config.vocab_size:
+            raise SettingError(
+                "the draft model must have this model's tokenizer and vocabulary: its fingerprint is "
+                f"{theirs.fingerprint[:12]}, this one's {ours.fingerprint[:12]}; its vocabulary is "
+                f"{draft.config.vocab_size}, this one's {self.config.vocab_size}"
+            )
+        return Speculation(self.decode, DraftModel(draft.decode))
 
     def encode(self, prompt: Prompt) -> list[int]:
         """A prompt as ids; given ids are checked against the model's vocabulary. Raises `PromptError`."""

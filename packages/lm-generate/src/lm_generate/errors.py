@@ -36,3 +36,7 @@ class TokenizerMismatchError(LmGenerateError, ValueError):
 
 class NoRunError(LmGenerateError, ValueError):
     """No run with a checkpoint to load; the message names the command that makes one."""
+
+
+class ExportError(LmGenerateError, ValueError):
+    """A model that the asked-for format cannot hold, or a file that cannot be written."""

@@ -74,6 +74,8 @@ class Text:
 
     def push(self, token: Written) -> str:
         """The characters that can now be shown; ends the row when a stop string is complete."""
+        if self._stops.found is not None:  # a step of several tokens went on behind it
+            return ""
         self._first = self._first or time.perf_counter()
         if token.id in self.row.rules.stop_ids:
             self._stopped_by = token.id

@@ -1,6 +1,11 @@
+import ast
+import graphlib
 import subprocess
 import sys
 import types
+from pathlib import Path
+
+import lm_core
 
 
 def test_importing_lm_core_brings_in_little_beyond_torch():
@@ -40,3 +45,31 @@ def test_everything_that_is_listed_is_there_and_nothing_else_is():
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
     assert public == set(lm_core.__all__)
+
+
+def test_modules_import_each_other_in_one_order_and_never_inside_a_function():
+    package = Path(lm_core.__file__).parent
+    arrows = {}
+    for path in sorted(package.rglob("*.py")):
+        if path.name == "__init__.py":
+            continue
+        name = "lm_core." + ".".join(path.relative_to(package).with_suffix("").parts)
+        tree = ast.parse(path.read_text(encoding="utf-8"))
+        everywhere = imported_from_here(ast.walk(tree))
+        for_types = imported_from_here(
+            node
+            for block in tree.body
+            if isinstance(block, ast.If) and ast.unparse(block.test) == "TYPE_CHECKING"
+            for node in block.body
+        )
+        arrows[name] = imported_from_here(tree.body)
+        assert everywhere == arrows[name] | for_types, f"{name} imports inside a function"
+    assert len(list(graphlib.TopologicalSorter(arrows).static_order())) >= len(arrows)
+
+
+def imported_from_here(nodes):
+    return {
+        node.module
+        for node in nodes
+        if isinstance(node, ast.ImportFrom) and (node.module or "").startswith("lm_core.")
+    }

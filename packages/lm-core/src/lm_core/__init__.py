@@ -3,6 +3,7 @@
 from lm_core.activation import silu, softmax
 from lm_core.attention import Attention, attend
 from lm_core.config import ModelConfig
+from lm_core.derivation import derive
 from lm_core.embedding import Embedding
 from lm_core.feed_forward import MLP, SwiGLU
 from lm_core.kv_cache import KVCache
@@ -14,7 +15,6 @@ from lm_core.norm import LayerNorm, RMSNorm
 from lm_core.optim.clip import clip_grad_norm
 from lm_core.rope import RotaryEmbedding
 from lm_core.rope_scaling import RopeScaling
-from lm_core.sizes import derive
 from lm_core.transformer import Block, Transformer
 
 __all__ = [

@@ -6,6 +6,7 @@ from typing import Literal, no_type_check
 from lm_core.counts import parameter_count
 from lm_core.errors import ConfigError
 from lm_core.rope_scaling import RopeScaling, is_finite_number
+from lm_core.sizes import size_named
 
 Position = Literal["rope", "learned", "sinusoidal", "none"]
 Norm = Literal["rms", "layer"]
@@ -174,9 +175,7 @@ class ModelConfig:
 
         Other vocabularies and contexts: `dataclasses.replace(ModelConfig.from_size("nano"), vocab_size=256)`.
         """
-        from lm_core.sizes import size_named  # which holds ModelConfigs
-
-        return size_named(name)
+        return ModelConfig(**size_named(name))
 
     @property
     def padded_vocab_size(self) -> int:

@@ -6,8 +6,11 @@ import math
 from typing import TYPE_CHECKING
 
 from lm_core.errors import ConfigError
+from lm_core.parameter_shapes import parameter_shapes
 
-if TYPE_CHECKING:  # config.py counts parameters while it checks itself
+if (
+    TYPE_CHECKING
+):  # config.py counts parameters while it checks itself; nothing here needs more than its fields
     from lm_core.config import ModelConfig
 
 OPTIMIZERS = ("adamw", "schedule_free", "lion", "muon", "adafactor")
@@ -72,8 +75,6 @@ def optimizer_bytes(config: ModelConfig, optimizer: str, bytes_per_number: int =
     muon                    1 for the matrices of the blocks (B), AdamW's 2 for the rest
     adafactor               a row and a column for each matrix, 1 a number of a vector
     """
-    from lm_core.parameter_shapes import parameter_shapes  # which imports config, which imports this
-
     shapes = parameter_shapes(config)
     sizes = {name: math.prod(shape) for name, shape in shapes.items()}
     if optimizer in ("adamw", "schedule_free"):

@@ -23,16 +23,12 @@ table 3: with the learning rates of `lm_core.optim.mup_groups`, the best ones of
 one. Keep d_head fixed and grow the number of heads: then 1/sqrt(d_head) in the attention is a constant.
 """
 
-from __future__ import annotations
-
 import math
-from typing import TYPE_CHECKING
 
 import torch
 from torch import Tensor, nn
 
-if TYPE_CHECKING:
-    from lm_core.config import ModelConfig
+from lm_core.config import ModelConfig
 
 EMBEDDING_STD = 0.5
 LINEAR_GAIN = 0.7

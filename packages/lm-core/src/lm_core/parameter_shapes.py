@@ -1,6 +1,13 @@
 """The names and shapes of a Transformer's parameters, without building one."""
 
-from lm_core.config import ModelConfig
+from __future__ import annotations
+
+from typing import TYPE_CHECKING
+
+if (
+    TYPE_CHECKING
+):  # config.py counts parameters while it checks itself; nothing here needs more than its fields
+    from lm_core.config import ModelConfig
 
 
 def parameter_shapes(config: ModelConfig) -> dict[str, tuple[int, ...]]:

@@ -6,8 +6,9 @@ import torch
 from lm_core import Transformer
 from lm_generate.decoder import Decoder
 from lm_generate.errors import ContextLengthError, NonFiniteLogitsError, PromptError
-from lm_generate.generate import CHUNK, Batch, Row, Rules, rolled_length
+from lm_generate.generate import CHUNK, Batch, Row, rolled_length
 from lm_generate.rng import uniform
+from lm_generate.rules import Rules
 from lm_generate.sampling import Sampling, choose
 from tiny_engines import SHAPES, tiny_engine, tiny_model
 

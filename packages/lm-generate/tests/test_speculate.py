@@ -9,7 +9,8 @@ from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_generate.cli import run
 from lm_generate.errors import NonFiniteLogitsError, SettingError
-from lm_generate.generate import Row, Rules
+from lm_generate.generate import Row
+from lm_generate.rules import Rules
 from lm_generate.sampling import Sampling, probabilities
 from lm_generate.speculate import GUESSES, DraftModel, PromptLookup, Speculation
 from tiny_engines import SHAPES, save_tiny, tiny_engine

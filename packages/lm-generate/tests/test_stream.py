@@ -3,7 +3,8 @@
 import pytest
 from lm_generate.decoder import Decoder
 from lm_generate.errors import PromptError, SettingError
-from lm_generate.generate import Row, Rules, Written
+from lm_generate.generate import Row, Written
+from lm_generate.rules import Rules
 from lm_generate.sampling import Sampling
 from lm_generate.stream import Plan, Text, TextStream, pieces
 from lm_tokenizer import Tokenizer

@@ -57,6 +57,13 @@ class Decoder:
         weight = self.model.norm.weight
         return KVCache(self.config, 1, capacity, device=weight.device, dtype=weight.dtype)
 
+    def state(self) -> object:
+        """What is equal as long as no weight has changed; None where a change would not be seen."""
+        weights = list(chain(self.model.parameters(), self.model.buffers()))
+        if any(weight.is_inference() for weight in weights):
+            return None
+        return [(weight.data_ptr(), weight._version) for weight in weights]
+
     def _prepare(self) -> None:
         weights = list(chain(self.model.parameters(), self.model.buffers()))
         places = [(w.data_ptr(), w.dtype) for w in weights]

@@ -7,22 +7,26 @@ engine.batch(["def ", "class "], seed=1)         # row i: the same text as gener
 engine.score("text").bits_per_byte
 """
 
+import threading
 import time
 from collections.abc import Callable, Collection, Sequence
 from pathlib import Path
 from typing import Literal, Union, Unpack
 
 import numpy as np
+import numpy.typing as npt
+import torch
 from lm_core import Transformer
 from lm_tokenizer import Tokenizer
 
 from lm_generate.decoder import Decoder
 from lm_generate.errors import ContextLengthError, PromptError, SettingError
 from lm_generate.explain import Explanation, Seen, explain
-from lm_generate.generate import Batch, Row, Rules
+from lm_generate.generate import Batch, Row
 from lm_generate.heal import Healer
 from lm_generate.prefix import PrefixStore
 from lm_generate.results import Generation, Score
+from lm_generate.rules import Rules
 from lm_generate.score import make_score, token_logprobs
 from lm_generate.settings import (
     DEFAULT_MAX_TOKENS,
@@ -40,14 +44,17 @@ Prompt = str | Sequence[int]
 Draft = Union["Engine", Literal["prompt"], None]
 SHARED_BYTES = 256 * 2**20
 """What a batch may keep of prompts that were read, for rows whose prompts begin alike."""
+REUSED_BYTES = 128 * 2**20
+"""What an engine may keep of texts that were written, for later calls whose prompts begin alike."""
 
 
 class Engine:
     """Generates and scores. Make one with `lm_generate.load`; see docs/engine.md for every setting.
 
     `stop_ids` end a text (the model's end-of-text ids); `start_id` begins one where nothing else does: an empty
-    prompt, the first token of a scored text. `folder` is where it came from. An engine holds no state between calls,
-    but for a second, faster form of the weights (`lm_generate.decoder`).
+    prompt, the first token of a scored text. `folder` is where it came from. Between calls an engine keeps keys and
+    values of texts that it wrote (at most 128 MB; `forget` drops them), so that a prompt which goes on from one, as in a
+    dialogue, is read from there. No text depends on that.
     """
 
     def __init__(
@@ -71,6 +78,8 @@ class Engine:
         # Rows that only pad the embedding, and holes in the vocabulary: ids without bytes are never drawn.
         self._banned = np.setdiff1d(np.arange(self.config.vocab_size), known)
         self._healer: Healer | None = None
+        self._read, self._read_with = PrefixStore(REUSED_BYTES), object()
+        self._lock = threading.Lock()
 
     def generate(
         self, prompt: Prompt, *, row: int = 0, draft: Draft = None, **options: Unpack[Options]
@@ -140,7 +149,7 @@ class Engine:
         settings = make_settings(**options)
         seen: list[Seen] = []
         text = self.text(prompt, settings, row, watch=seen.append)
-        result = TextStream(pieces(Batch(self.decode), text)).finish()
+        result = TextStream(pieces(self._batch(None), text)).finish()
         texts = {id: data.decode("utf-8", "replace") for id, data in self.tokenizer.vocab.items()}
         read = prompt if isinstance(prompt, str) else self.tokenizer.decode(self.encode(prompt))
         return Explanation(
@@ -148,6 +157,28 @@ class Engine:
             read=read[: len(read) - text.plan.skip],
             tokens=tuple(explain(choice, settings.sampling, texts, top) for choice in seen),
         )
+
+    def embed(self, text: Prompt, *, pooling: Literal["mean", "last"] = "mean") -> npt.NDArray[np.float32]:
+        """A text as one vector (d_model,): the stream after the last norm, its mean over the tokens or its last one.
+
+        Raises SettingError for another pooling, PromptError for an empty text, ContextLengthError for one too long.
+        """
+        if pooling not in ("mean", "last"):
+            raise SettingError(f'pooling must be "mean" or "last", got {pooling!r}')
+        ids = self.encode(text)
+        if not ids:
+            raise PromptError("there is nothing to embed: the text holds no token")
+        if len(ids) > self.config.context:
+            raise ContextLengthError(
+                f"the text has {len(ids)} tokens and the model's context is {self.config.context}: embed parts of it"
+            )
+        with torch.inference_mode():
+            hidden = self.model.hidden(torch.tensor([ids], device=self.device))[
+                0
+            ].float()  # (length, d_model)
+            pooled = hidden.mean(0) if pooling == "mean" else hidden[-1]
+        result: npt.NDArray[np.float32] = pooled.cpu().numpy()
+        return result
 
     def score(self, text: Prompt, *, stride: int | None = None) -> Score:
         """How well the model predicts a text, a string or ids: log-probabilities, bits per byte, perplexity.
@@ -171,10 +202,11 @@ class Engine:
 
     def _batch(self, draft: Draft) -> Batch:
         """What writes one text, with guesses where they are asked for. Raises `SettingError`."""
+        prefixes = self._prefixes()
         if draft is None:
-            return Batch(self.decode)
+            return Batch(self.decode, slots=1, prefixes=prefixes)
         if draft == "prompt":
-            return Speculation(self.decode, PromptLookup())
+            return Speculation(self.decode, PromptLookup(), prefixes=prefixes)
         if not isinstance(draft, Engine):
             raise SettingError(f'draft must be None, "prompt" or an Engine, got {draft!r}')
         ours, theirs = self.tokenizer, draft.tokenizer
@@ -184,7 +216,20 @@ class Engine:
                 f"{theirs.fingerprint[:12]}, this one's {ours.fingerprint[:12]}; its vocabulary is "
                 f"{draft.config.vocab_size}, this one's {self.config.vocab_size}"
             )
-        return Speculation(self.decode, DraftModel(draft.decode))
+        return Speculation(self.decode, DraftModel(draft.decode), prefixes=prefixes)
+
+    def _prefixes(self) -> PrefixStore:
+        """What earlier calls have read with the weights as they are now."""
+        state = self.decode.state()
+        with self._lock:
+            if state is None or state != self._read_with:
+                self._read, self._read_with = PrefixStore(0 if state is None else REUSED_BYTES), state
+            return self._read
+
+    def forget(self) -> None:
+        """Gives back the memory of texts that were kept for later calls."""
+        with self._lock:
+            self._read = PrefixStore(REUSED_BYTES)
 
     def encode(self, prompt: Prompt) -> list[int]:
         """A prompt as ids; given ids are checked against the model's vocabulary. Raises `PromptError`."""

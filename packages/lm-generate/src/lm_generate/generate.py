@@ -13,19 +13,20 @@ own prompt only, `decoder.py` gives its rows the same bits in any company, and t
 
 import time
 from collections import deque
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass, field
+from collections.abc import Sequence
+from dataclasses import dataclass
 
 from lm_core import KVCache
 
-from lm_generate.adjust import NO_IDS, Adjustment, adjust
+from lm_generate.adjust import adjust
 from lm_generate.decoder import Decoder, Work
 from lm_generate.errors import LmGenerateError, PromptError
 from lm_generate.explain import Seen
 from lm_generate.logprob import TokenLogprob, token_logprob
 from lm_generate.prefix import PrefixStore, shares
 from lm_generate.rng import uniform
-from lm_generate.sampling import FloatArray, IdArray, Sampling, choose
+from lm_generate.rules import Rules
+from lm_generate.sampling import FloatArray, choose
 
 CHUNK = 512
 """Tokens that one row reads in one pass: bounds its memory. Read prefixes are shared in whole chunks."""
@@ -39,29 +40,6 @@ class Written:
 
     id: int
     logprob: TokenLogprob | None = None
-
-
-Allowed = Callable[[Sequence[int]], Sequence[int] | None]
-"""Given the tokens written so far, the ids that may come next; None: all, from here on."""
-
-
-@dataclass(frozen=True, kw_only=True)
-class Rules:
-    """Everything that decides which tokens are written, apart from the prompt."""
-
-    sampling: Sampling
-    adjustment: Adjustment = field(default_factory=Adjustment)
-    seed: int
-    row: int
-    max_tokens: int
-    stop_ids: frozenset[int]
-    banned: IdArray = field(default_factory=NO_IDS.copy)
-    """Ids that are never chosen: they stand for no bytes."""
-    roll: bool = False
-    logprobs: int | None = None
-    allowed: Allowed | None = None
-    watch: Callable[[Seen], None] | None = None
-    """Is shown every choice."""
 
 
 class Row:
@@ -121,7 +99,14 @@ class Row:
         assert self.cache is not None
         if self.rules.roll and not self.done and self.cache.length == context:
             self.cache.reset()
+            self.reading = []  # the cache no longer begins as the text does
             self.unread = [*self.prompt, *self.written][-rolled_length(context) :]
+
+    def leave(self, decode: Decoder, prefixes: PrefixStore) -> None:
+        """Gives the memory back, or on to texts that begin as this one: where pieces do not matter."""
+        if self.cache is not None and self.reading and self.error is None and decode.any_pieces:
+            prefixes.take([*self.reading, *self.written], self.cache)
+        self.cache = None
 
 
 class Batch:
@@ -143,7 +128,8 @@ class Batch:
     def step(self) -> list[tuple[Row, Written | None]]:
         """One pass over the weights; what it wrote, each with its row; None beside a row that failed, see its `error`."""
         for row in self.rows:
-            row.cache = None if row.done else row.cache  # whoever keeps the row need not keep its memory
+            if row.done:
+                row.leave(self.decode, self.prefixes)
         self.rows = [row for row in self.rows if not row.done]
         self._admit()
         self._read()
@@ -190,7 +176,7 @@ class Batch:
             row.logits = None if row.unread else logits
             if not row.written:
                 row.prefill += time.perf_counter() - started
-                if row.logits is not None and row.cache is not None:
+                if row.logits is not None and row.cache is not None and self.slots > 1:
                     self.prefixes.add(row.reading, row.cache, row.logits)
 
 

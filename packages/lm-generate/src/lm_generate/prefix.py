@@ -1,5 +1,6 @@
 """What has been read once need not be read again: the keys and values of prompts, for prompts that begin alike."""
 
+import threading
 from collections import OrderedDict
 from collections.abc import Sequence
 from dataclasses import dataclass
@@ -19,35 +20,47 @@ class Prefix:
     ids: npt.NDArray[np.int64]
     keys: Tensor
     values: Tensor
-    logits: FloatArray
-
-    @property
-    def bytes(self) -> int:
-        return 2 * self.keys.numel() * self.keys.element_size() + self.logits.nbytes
+    logits: FloatArray | None
+    """What follows the last of `ids`; None where that is not known."""
+    bytes: int
+    """Memory that it holds."""
 
 
 class PrefixStore:
-    """The newest prompts that together take at most `limit` bytes (0: none are kept); the longest unused goes first.
+    """The newest texts that together take at most `limit` bytes (0: none are kept); the longest unused goes first.
 
-    Not safe for several threads at once.
+    Safe for several threads.
     """
 
     def __init__(self, limit: int = 0) -> None:
         self.limit = limit
         self.bytes = 0
         self._kept: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
+        self._lock = threading.Lock()
 
     def add(self, ids: Sequence[int], cache: KVCache, logits: FloatArray) -> None:
         """Keeps a copy of the first len(ids) keys and values of a cache of one row."""
-        key = tuple(ids)
         size = cache.bytes // cache.capacity * len(ids) + logits.nbytes
-        if key in self._kept or size > self.limit:
-            return
-        keys, values = (kept[:, 0, :, : len(ids)].clone() for kept in (cache.keys, cache.values))
-        self._kept[key] = Prefix(np.array(ids, dtype=np.int64), keys, values, logits)
-        self.bytes += self._kept[key].bytes
-        while self.bytes > self.limit:
-            self.bytes -= self._kept.popitem(last=False)[1].bytes
+        if size <= self.limit and tuple(ids) not in self._kept:
+            keys, values = (kept[:, 0, :, : len(ids)].clone() for kept in (cache.keys, cache.values))
+            self._keep(Prefix(np.array(ids, dtype=np.int64), keys, values, logits, size))
+
+    def take(self, ids: Sequence[int], cache: KVCache) -> None:
+        """Keeps the memory of a cache of one row, which from now on nobody may write to; `ids` begin with what it holds."""
+        ids = ids[: cache.length]
+        if ids and cache.bytes <= self.limit:
+            keys, values = (kept[:, 0, :, : len(ids)] for kept in (cache.keys, cache.values))
+            self._keep(Prefix(np.array(ids, dtype=np.int64), keys, values, None, cache.bytes))
+
+    def _keep(self, prefix: Prefix) -> None:
+        key = tuple(prefix.ids.tolist())
+        with self._lock:
+            if key in self._kept:
+                return
+            self._kept[key] = prefix
+            self.bytes += prefix.bytes
+            while self.bytes > self.limit:
+                self.bytes -= self._kept.popitem(last=False)[1].bytes
 
     def copy_to(self, ids: Sequence[int], cache: KVCache, chunk: int) -> tuple[int, FloatArray | None]:
         """Fills an empty cache with what is known of `ids`: how many tokens that is, and the logits if it is all of them.
@@ -55,13 +68,14 @@ class PrefixStore:
         Unless it is all, it is a multiple of `chunk`: so the rest is read in the pieces in which it would
         have been read from the beginning, and comes out in the same bits.
         """
-        found = self._kept.get(tuple(ids))
-        known = len(ids)
-        if found is None:
-            known, found = self._longest(ids, chunk)
-        if found is None:
-            return 0, None
-        self._kept.move_to_end(tuple(found.ids.tolist()))
+        with self._lock:
+            found = self._kept.get(tuple(ids))
+            known = len(ids)
+            if found is None or found.logits is None:
+                known, found = self._longest(ids, chunk)
+            if found is None:
+                return 0, None
+            self._kept.move_to_end(tuple(found.ids.tolist()))
         cache.keys[:, 0, :, :known] = found.keys[:, :, :known]
         cache.values[:, 0, :, :known] = found.values[:, :, :known]
         cache.length = known

@@ -20,6 +20,7 @@ from lm_generate.adjust import adjust
 from lm_generate.decoder import Decoder
 from lm_generate.errors import LmGenerateError
 from lm_generate.generate import Batch, Row, Written
+from lm_generate.prefix import PrefixStore
 from lm_generate.rng import uniform
 from lm_generate.sampling import choose
 
@@ -93,8 +94,8 @@ class DraftModel:
 class Speculation(Batch):
     """A batch of one text at a time whose steps write several tokens where guesses are right."""
 
-    def __init__(self, decode: Decoder, drafter: Drafter) -> None:
-        super().__init__(decode, slots=1)
+    def __init__(self, decode: Decoder, drafter: Drafter, *, prefixes: PrefixStore | None = None) -> None:
+        super().__init__(decode, slots=1, prefixes=prefixes)
         self.drafter = drafter
 
     def step(self) -> list[tuple[Row, Written | None]]:

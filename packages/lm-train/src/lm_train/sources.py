@@ -5,7 +5,7 @@
   shakespeare            1.1 MB of plays, downloaded once (download.py)
   tinystories            22 MB of short stories, downloaded once
   -                      standard input
-  *.jsonl, *.gz, *.zst     a file (text_files.py); a folder: every text file in it; a glob: every file it matches
+  *.jsonl, *.gz, *.parquet     a file (text_files.py); a folder: every text file in it; a glob: every file it matches
 
 A file or folder called like a named text is reached as ./stories.
 """
@@ -53,6 +53,7 @@ TEXT_EXTENSIONS = frozenset(
         ".xml",
         ".csv",
         ".tsv",
+        ".parquet",
         ".srt",
         ".jsonl",
         ".ndjson",

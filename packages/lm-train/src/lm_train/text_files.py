@@ -5,6 +5,7 @@ document are its exact text: nothing is normalized, line ends stay as they are (
 start of a file is left out). A document with no character but white space is not a document.
 
   .jsonl .ndjson    one document a line: the string in one field of a JSON object
+  .parquet          one document a row: the text in one column (pyarrow, an extra)
   any other name    UTF-8 text; documents are separated by the literal text `<|endoftext|>` and one line end after it
   either + .gz, .zst      the same, compressed
 
@@ -23,6 +24,7 @@ from typing import BinaryIO
 
 from lm_train.compressed import unpacked, without_compression
 from lm_train.errors import SourceError
+from lm_train.parquet import parquet_documents
 
 Piece = tuple[str, bool]
 SEPARATOR = "<|endoftext|>"
@@ -41,6 +43,10 @@ def read_pieces(
     """
     name = name or str(path)
     kind = without_compression(name.lower())
+    if name.lower().endswith(".parquet"):
+        for document in parquet_documents(path, name, field):
+            yield from _cut(document, inside=False)
+        return
     with _opened(path, name) as file:
         blocks = unpacked(file, name)
         if kind.endswith((".jsonl", ".ndjson")):

@@ -9,6 +9,7 @@ from __future__ import annotations
 import re
 import shutil
 from collections.abc import Callable
+from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
 from typing import Any
@@ -18,9 +19,10 @@ from lm_core.errors import LmCoreError
 from lm_core.manifest import verify_folder
 from lm_tokenizer import Tokenizer
 
+from lm_train.background import Background
 from lm_train.optimizers import Optimizers
 from lm_train.run_errors import CheckpointError
-from lm_train.state import RunState, write_state
+from lm_train.state import KeptState, RunState, kept_state, write_state
 from lm_train.text_tokenizer import END_OF_TEXT
 
 PACKAGES = ("lm-train", "lm-core", "lm-tokenizer", "torch")
@@ -43,30 +45,46 @@ def save_checkpoint(
     best: int | None = None,
     facts: dict[str, Any],
     world_size: int = 1,
+    background: Background | None = None,
 ) -> Path:
-    """Commit the run's state under `folder` and prune to the newest `keep` and the one of step `best`. Raises lm_core's DiskFullError when there is no room."""
+    """Commit the run's state under `folder` and prune to the newest `keep` and the one of step `best`. Raises lm_core's DiskFullError when there is no room.
 
-    def add_files(target: Path) -> None:
-        tokenizer.save(target)
-        write_state(target, state, optimizers, seed=seed, world_size=world_size)
+    With `background` only a copy has been taken when it returns; the folder is there after `background.wait()`.
+    """
 
+    if background is not None:
+        background.wait()
     target = checkpoint_path(folder, state.step)
-    if not target.exists():
-        folder.mkdir(exist_ok=True)
-        counted = {"step": state.step, "tokens": state.tokens, "versions": versions(), **facts}
-        # The token between documents ends a text, and so begins one; without these ids other programs write on for ever.
-        end = tokenizer.special_tokens.get(END_OF_TEXT)
-        with optimizers.resting():
-            save_model(
-                model,
-                target,
-                kind="checkpoint",
-                facts=counted,
-                add_files=add_files,
-                bos_token_id=end,
-                eos_token_id=end,
-            )
-    prune(folder, keep, best)
+    if target.exists():
+        prune(folder, keep, best)
+        return target
+    folder.mkdir(exist_ok=True)
+    state = replace(state)  # as it is now: in the background the run goes on
+    counted = {"step": state.step, "tokens": state.tokens, "versions": versions(), **facts}
+    # The token between documents ends a text, and so begins one; without these ids other programs write on for ever.
+    end = tokenizer.special_tokens.get(END_OF_TEXT)
+
+    def write(weights: Transformer, kept: KeptState) -> None:
+        def add_files(unfinished: Path) -> None:
+            tokenizer.save(unfinished)
+            write_state(unfinished, state, kept, seed=seed, world_size=world_size)
+
+        save_model(
+            weights,
+            target,
+            kind="checkpoint",
+            facts=counted,
+            add_files=add_files,
+            bos_token_id=end,
+            eos_token_id=end,
+        )
+        prune(folder, keep, best)
+
+    with optimizers.resting():
+        if background is None:
+            write(model, kept_state(optimizers))
+        else:
+            background.save(model, kept_state(optimizers), write)
     return target
 
 

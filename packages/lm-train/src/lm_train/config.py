@@ -256,6 +256,8 @@ class CheckpointConfig:
     """Newest checkpoints to keep; older ones are removed once a newer one is whole on disk."""
     best: bool = False
     """Also keep the one with the lowest held-out loss, saved whenever an evaluation on the way finds a lower one."""
+    background: bool = False
+    """Write checkpoints while training goes on, which then waits only for a copy in memory; takes the memory of one."""
 
     def __post_init__(self) -> None:
         _positive(checkpoint__every=self.every, checkpoint__minutes=self.minutes, checkpoint__keep=self.keep)

@@ -61,6 +61,7 @@ class Loop:
     def _between_steps(self) -> None:
         """The evaluation, sample and checkpoint that are due; what is not done now (a stop; too dear so far) stays due."""
         s, state, started = self.s, self.s.state, time.perf_counter()
+        s.settle(wait=False)
         if state.evaluation_due and self._affordable(s.config.evaluate.every):
             self.evaluate(self.windows)
         if (
@@ -193,4 +194,5 @@ class Loop:
                 best=s.state.lowest_step if s.config.checkpoint.best else None,
                 facts=s.facts(),
                 world_size=s.ranks.world,
+                background=s.background,
             )

@@ -154,6 +154,7 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         loop.learn()
         loop.finish()
         checkpoint = loop.save()
+        s.settle(wait=True)
         status = "stopped" if stop.requested else "done"
     finally:
         s.close()

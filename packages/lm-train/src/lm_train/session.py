@@ -20,6 +20,7 @@ from lm_core import ModelConfig, Transformer, load_model
 from lm_core.counts import parameter_count
 from lm_tokenizer import Tokenizer
 
+from lm_train.background import Background
 from lm_train.batches import ValidationWindows
 from lm_train.budget import Budget
 from lm_train.checkpoint import newest_verified, versions
@@ -74,6 +75,7 @@ class Session:
         self.batches = training_batches(c, self.dataset, self.mixed)
         rows = self.ranks.rows(c.batch)
         self.ahead = ReadAhead(lambda step: self.batches.rows(step, *rows))
+        self.background = Background(self.model) if c.checkpoint.background else None
         self.exchange = None if self.ranks.alone else Exchange(self.model, self.ranks)
         self.bytes_per_token = mean_bytes_per_token(self.dataset, self.mixed)
 
@@ -154,8 +156,15 @@ class Session:
             tokens_per_second=self.config.tokens_per_step / self.step_seconds,
         )
 
+    def settle(self, *, wait: bool) -> None:
+        """Raise what went wrong with a checkpoint that is written in the background; with `wait`, once all are written."""
+        if self.background is not None:
+            self.background.wait() if wait else self.background.check()
+
     def close(self) -> None:
         self.ahead.close()
+        if self.background is not None:
+            self.background.join()
         self.metrics.close()
         self.sample_log.close()
 

@@ -57,9 +57,21 @@ class RunState:
         return True
 
 
-def write_state(
-    folder: Path, state: RunState, optimizers: Optimizers, *, seed: int, world_size: int = 1
-) -> None:
+@dataclass(frozen=True)
+class KeptState:
+    """Optimizer and random state by the names they have in a checkpoint: tensors on the CPU, and what is no tensor."""
+
+    tensors: dict[str, torch.Tensor]
+    numbers: dict[str, Any]
+
+
+def kept_state(optimizers: Optimizers) -> KeptState:
+    """What of the optimizers and of torch's random state has to be kept; the tensors are the live ones where they are on the CPU."""
+    tensors, numbers = optimizer_state(optimizers)
+    return KeptState(tensors | _random_state(), numbers)
+
+
+def write_state(folder: Path, state: RunState, kept: KeptState, *, seed: int, world_size: int = 1) -> None:
     """Write `folder/state/`. The caller seals the folder around it."""
     from torch.distributed.checkpoint.api import CheckpointException
     from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
@@ -67,16 +79,14 @@ def write_state(
 
     target = folder / "state"
     target.mkdir()
-    tensors, numbers = optimizer_state(optimizers)
-    tensors |= _random_state()
+    # For good, and not inside catch_warnings, which is not for threads.
+    warnings.filterwarnings("ignore", _ALONE, UserWarning)
     try:
-        with warnings.catch_warnings():
-            warnings.filterwarnings("ignore", _ALONE, UserWarning)
-            save(
-                tensors,
-                storage_writer=HuggingFaceStorageWriter(str(target), save_distributed=True),
-                no_dist=True,
-            )
+        save(
+            kept.tensors,
+            storage_writer=HuggingFaceStorageWriter(str(target), save_distributed=True),
+            no_dist=True,
+        )
     except CheckpointException as error:  # a BaseException that hides what went wrong, by rank
         raise next(iter(error.failures.values()))[0] from None
     record = {
@@ -84,7 +94,7 @@ def write_state(
         "seed": seed,
         "world_size": world_size,
         **asdict(state),
-        "optimizer": numbers,
+        "optimizer": kept.numbers,
     }
     (target / "state.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 

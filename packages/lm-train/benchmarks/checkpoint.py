@@ -1,0 +1,79 @@
+"""How long a checkpoint stalls training, written at once and in the background, against the disk's own rate.
+
+    python packages/lm-train/benchmarks/checkpoint.py [folder]
+
+A model of GPT-2's shape (124 M parameters) with AdamW's state, 1.5 GB; the disk's rate is that of a plain file of as many bytes with fsync.
+"""
+
+from __future__ import annotations
+
+import os
+import sys
+import tempfile
+import time
+from pathlib import Path
+
+import torch
+from lm_core import ModelConfig, Transformer
+from lm_core.counts import parameter_count
+from lm_tokenizer import Tokenizer
+from lm_train.background import Background
+from lm_train.checkpoint import save_checkpoint
+from lm_train.config import OptimConfig
+from lm_train.optimizers import Optimizers
+from lm_train.state import RunState
+
+SHAPE = ModelConfig(
+    vocab_size=50_257, context=1024, d_model=768, n_layers=12, n_heads=12, tie_embeddings=True
+)
+
+
+def plain_write(folder: Path, size: int) -> float:
+    """Seconds that a file of `size` bytes takes, fsync included."""
+    block = os.urandom(1 << 24)
+    started = time.perf_counter()
+    with (folder / "plain").open("wb") as file:
+        for _ in range(size >> 24):
+            file.write(block)
+        file.flush()
+        os.fsync(file.fileno())
+    seconds = time.perf_counter() - started
+    (folder / "plain").unlink()
+    return seconds
+
+
+def main(parent: str | None) -> None:
+    """Print the table."""
+    model = Transformer(SHAPE)
+    optimizers = Optimizers(model, OptimConfig(name="adamw"))
+    for parameter in model.parameters():
+        parameter.grad = torch.zeros_like(parameter)
+    optimizers.step()
+    tokenizer, state = Tokenizer.characters("ab"), RunState()
+    size = 4 * parameter_count(SHAPE) + optimizers.state_bytes
+    with tempfile.TemporaryDirectory(dir=parent) as name:
+        folder = Path(name)
+
+        def save(background: Background | None) -> float:
+            state.step += 1
+            started = time.perf_counter()
+            save_checkpoint(
+                folder, model, tokenizer, optimizers, state, seed=0, keep=1, facts={}, background=background
+            )
+            return time.perf_counter() - started
+
+        rounds = []
+        background = Background(model)
+        for _ in range(3):
+            plain, at_once, stall = plain_write(folder, size), save(None), save(background)
+            background.wait()
+            rounds.append((plain, at_once, stall))
+    print(f"{size / 1e9:.2f} GB, {torch.get_num_threads()} threads; seconds by round")
+    for label, times in zip(
+        ("plain file", "checkpoint", "stall in the background"), zip(*rounds, strict=True), strict=True
+    ):
+        print(f"  {label:24} {'  '.join(f'{t:6.2f}' for t in times)}   best {min(times):.2f}")
+
+
+if __name__ == "__main__":
+    main(sys.argv[1] if len(sys.argv) > 1 else None)

@@ -1,0 +1,73 @@
+"""Checkpoints written while training goes on: a copy is taken at once, a thread brings it to disk.
+
+One write at a time: the next save waits for the one before. What went wrong in the thread is raised on the main thread, at the next step,
+the next save or the end of the run, whichever comes first; the older checkpoints are then intact, as they are after a failed save
+without it. Costs memory for a second copy of the weights and the optimizer's state.
+"""
+
+from __future__ import annotations
+
+import threading
+from collections.abc import Callable
+
+import torch
+from lm_core import Transformer
+
+from lm_train.state import KeptState
+
+
+class Background:
+    """A thread that writes checkpoints. `save` copies and returns; `check` and `wait` raise what the writing raised."""
+
+    def __init__(self, model: Transformer) -> None:
+        with torch.random.fork_rng(devices=[]):
+            self._copy = Transformer(model.config).eval()
+        self._buffers: dict[str, torch.Tensor] = {}
+        self._thread: threading.Thread | None = None
+        self._error: BaseException | None = None
+
+    def save(
+        self, model: Transformer, kept: KeptState, write: Callable[[Transformer, KeptState], None]
+    ) -> None:
+        """Copy the model and the state, and call `write` with the copies in the background."""
+        self.wait()
+        copied = KeptState(
+            {name: self._copied(name, t) for name, t in kept.tensors.items()}, dict(kept.numbers)
+        )
+        with torch.no_grad():
+            for ours, theirs in zip(self._copy.parameters(), model.parameters(), strict=True):
+                ours.copy_(theirs)
+
+        def run() -> None:
+            try:
+                write(self._copy, copied)
+            except BaseException as error:  # raised again by wait()
+                self._error = error
+
+        self._thread = threading.Thread(target=run, name="checkpoint writer")
+        self._thread.start()
+
+    def check(self) -> None:
+        """Raise what a finished write raised; does not wait."""
+        if self._thread is not None and not self._thread.is_alive():
+            self.wait()
+
+    def wait(self) -> None:
+        """Until nothing is being written any more; raises what the writing raised."""
+        self.join()
+        if self._error is not None:
+            error, self._error = self._error, None
+            raise error
+
+    def join(self) -> None:
+        """Until nothing is being written any more, whatever came of it."""
+        if self._thread is not None:
+            self._thread.join()
+            self._thread = None
+
+    def _copied(self, name: str, tensor: torch.Tensor) -> torch.Tensor:
+        """A copy in the buffer of that name, which stays in memory: fresh memory costs more time than the copying."""
+        buffer = self._buffers.get(name)
+        if buffer is None or buffer.shape != tensor.shape or buffer.dtype != tensor.dtype:
+            buffer = self._buffers[name] = torch.empty(tensor.shape, dtype=tensor.dtype)
+        return buffer.copy_(tensor)

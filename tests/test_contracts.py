@@ -55,7 +55,7 @@ def test_the_frozen_tokenizer_still_loads():
 
 
 def test_the_frozen_dataset_still_reads_with_its_tokenizer():
-    dataset = TokenDataset(golden("dataset"), verify=True)
+    dataset = TokenDataset(golden("dataset"))
     text = dataset.load_tokenizer().decode(dataset.read("train", 0, dataset.tokens("train")).tolist())
     assert len(text) > 0
 

@@ -22,7 +22,7 @@ def npy(array):
 def test_a_nanogpt_folder_is_read_with_both_splits(tmp_path):
     np.arange(100, dtype="<u2").tofile(tmp_path / "train.bin")
     np.arange(100, 120, dtype="<u2").tofile(tmp_path / "val.bin")
-    dataset = TokenDataset(tmp_path, verify=True)
+    dataset = TokenDataset(tmp_path)
     assert dataset.splits == ("train", "valid")
     assert dataset.read("train", 0, 100).tolist() == list(range(100))
     assert dataset.read("valid", 5, 3).tolist() == [105, 106, 107]
@@ -98,7 +98,7 @@ def test_what_is_no_token_file_is_refused_with_both_lengths(tmp_path, name, cont
 def test_a_uint32_file_read_as_uint16_is_found_by_its_ids(tmp_path):
     np.array([1, 70_000], "<u4").tofile(tmp_path / "ids.bin")
     with pytest.raises(DatasetError, match="token 2 is the id 4464, outside the vocabulary of 1,000"):
-        TokenDataset(tmp_path / "ids.bin", vocab_size=1_000, verify=True)
+        TokenDataset(tmp_path / "ids.bin", vocab_size=1_000)
 
 
 def test_the_fingerprint_changes_with_any_byte_of_the_same_length(tmp_path):

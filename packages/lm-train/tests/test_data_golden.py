@@ -11,7 +11,7 @@ DOCUMENTS = [f"Document {number}: größer, 日本語 🙂 {'and on ' * number}\
 
 
 def test_the_golden_dataset_opens_verifies_and_decodes():
-    dataset = TokenDataset(GOLDEN, verify=True)
+    dataset = TokenDataset(GOLDEN)
     assert dataset.fingerprint == "0dc9e09de20418bc6d54bbbb596d5b194c9b0f8fc52fd4696ae37be6a6215b76"
     assert (dataset.vocab_size, dataset.dtype.name, dataset.end_of_text) == (280, "uint16", 279)
     assert (dataset.tokens("train"), dataset.tokens("valid")) == (1024, 46)

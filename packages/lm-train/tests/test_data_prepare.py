@@ -302,7 +302,7 @@ def test_killed_at_any_moment_a_rerun_gives_the_bytes_of_an_unbroken_run(corpus,
     prepare(corpus, tmp_path / "data", vocab_size=300, shard_tokens=2_000)
     assert digest(tmp_path / "data") == digest(tmp_path / "data-unbroken")
     assert sorted(path.name for path in tmp_path.iterdir()) == ["corpus.txt", "data", "data-unbroken"]
-    TokenDataset(tmp_path / "data", verify=True)
+    TokenDataset(tmp_path / "data")
 
 
 def test_a_text_that_grows_while_it_is_read_is_noticed(corpus, tmp_path):

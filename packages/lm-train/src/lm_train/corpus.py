@@ -43,7 +43,7 @@ def open_mixture(config: TrainConfig, tokenizer: Tokenizer, display: Display) ->
 def _opened(data: str, chosen: Tokenizer | str | None, config: TrainConfig, display: Display) -> TokenDataset:
     """The dataset in the folder `data`, or the one prepared from the text that it names."""
     if (Path(data) / DATASET_NAME).is_file():
-        dataset = TokenDataset(Path(data))
+        dataset = _verified(Path(data), display)
         if isinstance(chosen, Tokenizer):
             dataset.check_tokenizer(chosen)
         return dataset
@@ -66,7 +66,7 @@ def _opened(data: str, chosen: Tokenizer | str | None, config: TrainConfig, disp
 
 def reopen_corpus(run: RunFolder, config: TrainConfig, display: Display) -> TokenDataset:
     """The dataset that a run was trained on, wherever it was prepared; prepared again where its folder is gone."""
-    dataset = _reopened(run.facts().get("dataset", {}), config.data, run)
+    dataset = _reopened(run.facts().get("dataset", {}), config.data, run, display)
     return dataset or open_corpus(config, display)[0]
 
 
@@ -77,20 +77,27 @@ def reopen_mixture(
     cards = run.facts().get("dataset", {}).get("mix", [])
     found = []
     for place, (data, share) in enumerate(config.mixed):
-        again = _reopened(cards[place], data, run) if place < len(cards) else None
+        again = _reopened(cards[place], data, run, display) if place < len(cards) else None
         again = again or _opened(data, dataset.load_tokenizer(), config, display)
         found.append(MixedIn(data, again, share))
     return tuple(found)
 
 
-def _reopened(card: dict[str, Any], data: str, run: RunFolder) -> TokenDataset | None:
+def _reopened(card: dict[str, Any], data: str, run: RunFolder, display: Display) -> TokenDataset | None:
     """The dataset of a card in run.json; None where its folder is gone and can be prepared again."""
     recorded = card.get("folder")
     if recorded and (Path(recorded) / DATASET_NAME).is_file():
-        return TokenDataset(recorded)
+        return _verified(Path(recorded), display)
     if recorded and Path(recorded) == Path(data):
         raise RunError(f"{run.path}: its dataset {recorded} is gone; put it back to continue")
     return None
+
+
+def _verified(folder: Path, display: Display) -> TokenDataset:
+    """The dataset in a folder, every byte checked, which for a large one takes a while: 0.5 GB a second."""
+    dataset = TokenDataset(folder, verify=False)
+    dataset.verify(display.preparing)
+    return dataset
 
 
 def stem(data: str) -> str:

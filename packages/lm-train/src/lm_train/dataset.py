@@ -3,8 +3,8 @@
     data = TokenDataset("datasets/books")
     data.tokens("train"), data.read("train", 1_000, 129)
 
-Opening checks `dataset.json`, that every file is there and has its length, and nothing else: O(files). `verify=True` also reads every
-byte against its SHA-256 and the ids against the vocabulary.
+Opening reads every byte against its SHA-256 and the ids against the vocabulary, so that damage is named before use. `verify=False`
+checks `dataset.json`, that every file is there and has its length, and nothing else: O(files).
 """
 
 from __future__ import annotations
@@ -51,7 +51,7 @@ class TokenDataset:
         self,
         folder: Path | str,
         *,
-        verify: bool = False,
+        verify: bool = True,
         dtype: str | None = None,
         vocab_size: int | None = None,
     ) -> None:

@@ -161,7 +161,7 @@ def prepare(
                 settings=settings,
             )
             write_info(temporary, info)
-        return TokenDataset(folder)
+        return TokenDataset(folder, verify=False)  # its hashes were taken just now
 
 
 def _refuse_changed(splits: dict[str, SplitWriter], total: int) -> None:

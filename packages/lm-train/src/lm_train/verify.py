@@ -40,7 +40,7 @@ def verify_path(path: Path) -> Iterator[tuple[str, bool]]:
 
 def _dataset(path: Path) -> tuple[str, bool]:
     try:
-        dataset = TokenDataset(path, verify=True)
+        dataset = TokenDataset(path)
     except (LmTrainError, LmCoreError, TokenizerError) as error:
         return str(error), False
     tokens = sum(dataset.tokens(split) for split in dataset.splits)

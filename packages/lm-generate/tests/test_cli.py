@@ -111,7 +111,9 @@ def test_verify_says_whole_or_names_what_changed(tmp_path, capsys):
         (["--prompt", "x", "--temperature", "nan"], "temperature must be a finite number"),
         (["--prompt", "x", "--seed", "-1"], "seed must be a whole number from 0"),
         (["--prompt", "x", "--n", "0"], "n must be a whole number from 1"),
+        (["--prompt", "x", "--top-k", "1.5"], 'unable to convert "1.5" into int'),
         (["--prompt", "x", "--threads", "0"], "threads must be a whole number from 1"),
+        (["--prompt", "x", "--threads", "1025"], "threads must be at most 1024, got 1025"),
         (["--prompt", "x", "--min-p", "2"], "min_p must lie in [0, 1]"),
         (
             ["--prompt", "x", "--logit-bias", "a=1"],

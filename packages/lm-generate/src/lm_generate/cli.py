@@ -18,6 +18,7 @@ from cyclopts.exceptions import UnusedCliTokensError
 
 from lm_generate import __version__, commands
 from lm_generate.errors import LmGenerateError, SettingError
+from lm_generate.exact import exactly
 from lm_generate.given import read_bias, read_prompt, read_text
 from lm_generate.native_library import begin_compiling
 from lm_generate.runs import newest_run
@@ -38,6 +39,7 @@ app = App(
     version=__version__,
     help_format="plaintext",
     result_action="return_value",
+    default_parameter=Parameter(converter=exactly),
     suppress_keyboard_interrupt=False,  # `run` tells the user and gives the exit code
 )
 _WHAT, _HOW = Group("Prompt", sort_key=1), Group("Writing", sort_key=2)
@@ -288,6 +290,8 @@ def open_model(
     from lm_generate.settings import check_whole
 
     check_whole("threads", threads, low=1)
+    if threads is not None and threads > 1024:  # torch dies of those that the system does not give
+        raise SettingError(f"threads must be at most 1024, got {threads}")
     source = newest_run() if model is None else model
     if device in ("auto", "cpu"):
         begin_compiling()

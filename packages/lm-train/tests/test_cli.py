@@ -147,6 +147,21 @@ def test_a_wrong_value_in_the_environment_names_its_variable(mistake, monkeypatc
     )
 
 
+def test_a_misspelt_name_in_the_environment_is_an_error(mistake, monkeypatch):
+    monkeypatch.setenv("LM_LICENSE_FILE", "another program's")
+    monkeypatch.setenv("LM_OPTIM_LRR", "0.1")
+    assert "LM_OPTIM_LRR names no setting; did you mean LM_OPTIM_LR?" in mistake("--print-config")
+
+
+def test_a_fraction_is_no_whole_number(mistake, monkeypatch):
+    assert 'Invalid value for --steps: unable to convert "1.5" into int.' in mistake("--steps", "1.5")
+    assert 'Invalid value for --vocab-size: unable to convert "3e-1" into int.' in mistake(
+        "prepare", "x", "--vocab-size", "3e-1"
+    )
+    monkeypatch.setenv("LM_MODEL_N_LAYERS", "2.5")
+    assert 'from LM_MODEL_N_LAYERS: unable to convert "2.5" into int.' in mistake("--print-config")
+
+
 def test_an_error_of_the_program_itself_keeps_its_traceback(monkeypatch):
     def broken(arguments, stop):
         raise ZeroDivisionError("a fault")

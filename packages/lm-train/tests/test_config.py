@@ -28,6 +28,7 @@ from lm_train.errors import ConfigError
             "give one budget, got minutes and steps; leave out all but one",
         ),
         (lambda: TrainConfig(batch=0), "batch must be above 0, got 0"),
+        (lambda: TrainConfig(threads=1025), "threads must be at most 1024, got 1025"),
         (lambda: TrainConfig(vocab_size=1), "vocab_size must be at least 2, got 1"),
         (lambda: TrainConfig(seed=-1), r"seed must be between 0 and 2\*\*63 - 1, got -1"),
         (lambda: TrainConfig(name="a/b"), "name must be a folder name without slashes, got 'a/b'"),

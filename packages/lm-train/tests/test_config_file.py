@@ -26,7 +26,7 @@ def file(tmp_path):
         ("zzzzzzzz = 3", r"unknown key zzzzzzzz; known: batch, checkpoint, compile, data,"),
         ('steps = "many"', r'run\.toml: steps must be a whole number, got "many"'),
         ("steps = 1.5", r"steps must be a whole number, got 1\.5"),
-        ("steps = true", r"steps must be a whole number, got True"),
+        ("steps = true", r"steps must be a whole number, got true"),
         ('[optim]\nlr = "fast"', r'optim\.lr must be a number, got "fast"'),
         ('[model]\nqk_norm = "yes"', r"model\.qk_norm must be true or false"),
         ('[model]\nnorm = "batch"', r'model\.norm must be one of "rms", "layer", got "batch"'),
@@ -64,6 +64,7 @@ def test_yaml_means_the_same_as_toml(file):
     yaml = file("steps: 5\nmodel:\n  d_model: 32\nsamples: {prompts: [a, b]}\n", "run.yaml")
     toml = file('steps = 5\n[model]\nd_model = 32\n[samples]\nprompts = ["a", "b"]')
     assert read_config([yaml]) == read_config([toml])
+    assert read_config([file("optim: {lr: 3e-4}", "power.yaml")]).optim.lr == 3e-4
     assert read_config([file("", "empty.yml")]) == TrainConfig()
     with pytest.raises(ConfigError, match="a table of settings is wanted, got list"):
         read_config([file("- 1", "list.yaml")])

@@ -23,6 +23,7 @@ from lm_train.command_types import SETTINGS, Action, Config, Files
 from lm_train.config import TrainConfig
 from lm_train.config_file import recipes, to_toml
 from lm_train.errors import ConfigError, LmTrainError
+from lm_train.exact import exactly
 from lm_train.launcher import EXIT_STOPPED, check_restarts, exit_when_stopped, is_follower
 from lm_train.layers import ALL_COMMANDS, normalized, sources
 from lm_train.run_errors import LeaderError, NotFiniteError, RankLostError, ReplicaError, RunError
@@ -47,6 +48,7 @@ app = App(
     result_action="return_value",
     exit_on_error=False,
     print_error=False,
+    default_parameter=Parameter(converter=exactly),
 )
 app.command(lr_command, name="lr")
 app.command(compare_command, name="compare")

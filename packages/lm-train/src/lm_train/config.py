@@ -352,6 +352,8 @@ class TrainConfig:
             micro_batch=self.micro_batch,
             threads=self.threads,
         )
+        # torch asks the system for all of them, and dies of those that it does not get
+        _check(self.threads is None or self.threads <= 1024, "threads", self.threads, "at most 1024")
         _check(self.vocab_size >= 2, "vocab_size", self.vocab_size, "at least 2")
         _check(0 <= self.seed < 2**63, "seed", self.seed, "between 0 and 2**63 - 1")
         _check(

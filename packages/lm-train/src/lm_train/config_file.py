@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import dataclasses
 import difflib
+import re
 import tomllib
 import types
 from collections.abc import Mapping, Sequence
@@ -156,8 +157,14 @@ def _parse(text: str, kind: str, source: str) -> dict[str, Any]:
     if kind in ("yaml", "yml"):
         import yaml  # type: ignore[import-untyped]
 
+        class Loader(yaml.SafeLoader):
+            """YAML 1.1 asks for a dot in 3.0e-4; without it the number would be text."""
+
+        Loader.add_implicit_resolver(
+            "tag:yaml.org,2002:float", re.compile(r"[-+]?\d+(\.\d*)?[eE][-+]?\d+$"), list("-+0123456789")
+        )
         try:
-            parsed = yaml.safe_load(text)
+            parsed = yaml.load(text, Loader)
         except yaml.YAMLError as error:
             raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
         if parsed is None:
@@ -229,4 +236,10 @@ def _keys() -> list[str]:
 
 
 def _show(value: Any) -> str:
-    return f'"{value}"' if isinstance(value, str) else str(value)
+    return (
+        f'"{value}"'
+        if isinstance(value, str)
+        else str(value).lower()
+        if isinstance(value, bool)
+        else str(value)
+    )

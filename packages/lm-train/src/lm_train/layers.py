@@ -7,6 +7,7 @@ cyclopts reads the flags; this module gives it the layers below them, checked, a
 from __future__ import annotations
 
 import dataclasses
+import difflib
 import os
 from collections.abc import Mapping, Sequence
 from pathlib import Path
@@ -16,6 +17,7 @@ from cyclopts.config import Dict
 
 from lm_train.config import BUDGETS, TrainConfig
 from lm_train.config_file import merge, read_settings
+from lm_train.errors import ConfigError
 from lm_train.launcher import run_to_continue, started_again
 from lm_train.run_errors import RunError
 from lm_train.run_folder import RunFolder, newest_run
@@ -70,16 +72,20 @@ def sources(arguments: Sequence[str], environment: Mapping[str, str] = os.enviro
 
 
 def _environment(environment: Mapping[str, str]) -> list[tuple[str, str, dict[str, Any]]]:
-    """(key, variable, nested value) of each `LM_*` variable that names a setting."""
-    found: list[tuple[str, str, dict[str, Any]]] = []
+    """(key, variable, nested value) of each `LM_*` variable that names a setting. Raises ConfigError for one that nearly does."""
+    known: dict[str, tuple[str, ...]] = {}
     for key, default in dataclasses.asdict(TrainConfig()).items():
-        if isinstance(default, dict):
-            for inner in default:
-                name = f"LM_{key}_{inner}".upper()
-                if name in environment:
-                    found.append((f"{key}.{inner}", name, {key: {inner: environment[name]}}))
-        elif (name := f"LM_{key}".upper()) in environment:
-            found.append((key, name, {key: environment[name]}))
+        for path in [(key, inner) for inner in default] if isinstance(default, dict) else [(key,)]:
+            known["_".join(("LM", *path)).upper()] = path
+    for name in environment:
+        if name.startswith("LM_") and name not in known:  # it may well be another program's
+            for near in difflib.get_close_matches(name, known, 1, cutoff=0.9):
+                raise ConfigError(f"{name} names no setting; did you mean {near}?")
+    found: list[tuple[str, str, dict[str, Any]]] = []
+    for name, (key, *inner) in known.items():
+        if name in environment:
+            value = environment[name]
+            found.append((".".join((key, *inner)), name, {key: {inner[0]: value} if inner else value}))
     return found
 
 

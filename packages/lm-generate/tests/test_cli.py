@@ -243,6 +243,18 @@ def test_a_closed_pipe_ends_it_quietly(model):
     process.stderr.close()
 
 
+@pytest.mark.skipif(not os.path.exists("/dev/full"), reason="this system has no device that is always full")
+def test_a_full_disk_is_one_message_and_a_closed_output_is_none(model):
+    command = " ".join([*COMMAND, "--prompt", "def", "-m", str(model), "--max-tokens", "2", "-q"])
+    for target, code, said in ((">/dev/full", 1, "lm-generate: the disk is full"), (">&-", 0, "")):
+        result = subprocess.run(
+            ["bash", "-c", f"{command} {target}"], stderr=subprocess.PIPE, text=True, check=False
+        )
+        assert result.returncode == code
+        assert result.stderr.startswith(said)
+        assert result.stderr.count("\n") == bool(said)
+
+
 @pytest.mark.skipif(os.name == "nt", reason="Windows has no SIGINT to send to one process")
 def test_ctrl_c_ends_it_with_130_and_no_traceback(model):
     options = ["--prompt", "def", "-m", model, *ENDLESS]

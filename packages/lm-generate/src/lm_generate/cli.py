@@ -6,6 +6,7 @@ the command line has been understood, so `--help` and mistakes answer at once.
 Exit codes: 0 done (also when the reader of a pipe has gone), 2 the user's input, 1 a fault, 130 interrupted with Ctrl-C.
 """
 
+import errno
 import logging
 import os
 import sys
@@ -328,6 +329,8 @@ def open_draft(draft: str | None, *, device: str, verify: bool) -> "Engine | Lit
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script: runs the command and ends the process with its exit code."""
     share_the_cpu()
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # None where the caller has closed it
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     sys.exit(run(list(sys.argv[1:] if arguments is None else arguments)))
 
 
@@ -353,6 +356,14 @@ def run(arguments: list[str]) -> int:
     except BrokenPipeError:  # the reader, such as `head`, has what it wanted
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
         return 0
+    except OSError as error:
+        if error.errno not in (errno.ENOSPC, errno.EDQUOT):
+            raise
+        os.dup2(
+            os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno()
+        )  # what is left of it is not tried again
+        complain(f"the disk is full: {error}")
+        return 1
     except KeyboardInterrupt:
         print("\nstopped", file=sys.stderr)
         return 130

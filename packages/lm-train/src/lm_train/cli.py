@@ -240,6 +240,8 @@ def _share_the_cpu() -> None:
 
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and exit with its code."""
+    sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # None where the caller has closed it
+    sys.stderr = sys.stderr or open(os.devnull, "w")  # noqa: SIM115
     sys.exit(run(sys.argv[1:] if arguments is None else arguments))
 
 

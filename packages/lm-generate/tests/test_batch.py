@@ -153,6 +153,11 @@ def test_the_store_of_prefixes_keeps_the_newest_that_fit():
     assert (known, kept is logits) == (3, True)
     assert torch.equal(fresh.keys[:, :, :, :3], cache.keys[:, :, :, :3])
     assert store.copy_to([1], engine.decode.new_cache(8), 2) == (0, None)
+    few = PrefixStore(2**30, most=2)
+    for ids in ([1], [2], [3]):
+        few.add(ids, cache, logits)
+    found = [few.copy_to([id], engine.decode.new_cache(8), 1)[0] for id in (1, 2, 3)]
+    assert found == [0, 1, 1]
     empty = PrefixStore(0)
     empty.add([1], cache, logits)
     assert empty.bytes == 0

@@ -131,6 +131,17 @@ def test_a_job_that_is_cancelled_gives_its_slots_and_its_memory_back(mail):
     assert len(endless.texts[0].row.written) < 10**6
 
 
+def test_a_prompt_that_was_read_is_not_read_again(mail):
+    engine = tiny_engine()
+    mail = mail(2)
+    for prompt, read_anew in (("def find(", True), ("def find(", False), ("class ", True)):
+        job = write_job(engine, prompt, max_tokens=5)
+        mail.worker.submit(job)
+        result = mail.until_over(job)[-1][2].result
+        assert (result.timings.prefill > 0) == read_anew
+        assert result.text == engine.generate(prompt, max_tokens=5, seed=1, stop_ids=()).text
+
+
 def test_damaged_weights_fail_the_request_and_not_the_worker(mail):
     broken, sound = tiny_engine(), tiny_engine(1)
     with torch.no_grad():

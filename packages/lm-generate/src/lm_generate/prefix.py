@@ -27,13 +27,14 @@ class Prefix:
 
 
 class PrefixStore:
-    """The newest texts that together take at most `limit` bytes (0: none are kept); the longest unused goes first.
+    """The newest texts, at most `most`, that together take at most `limit` bytes (0: none are kept); the longest unused
+    goes first. Looking a prompt up costs a comparison with each.
 
     Safe for several threads.
     """
 
-    def __init__(self, limit: int = 0) -> None:
-        self.limit = limit
+    def __init__(self, limit: int = 0, most: int = 1024) -> None:
+        self.limit, self.most = limit, most
         self.bytes = 0
         self._kept: OrderedDict[tuple[int, ...], Prefix] = OrderedDict()
         self._lock = threading.Lock()
@@ -59,7 +60,7 @@ class PrefixStore:
                 return
             self._kept[key] = prefix
             self.bytes += prefix.bytes
-            while self.bytes > self.limit:
+            while self.bytes > self.limit or len(self._kept) > self.most:
                 self.bytes -= self._kept.popitem(last=False)[1].bytes
 
     def copy_to(self, ids: Sequence[int], cache: KVCache, chunk: int) -> tuple[int, FloatArray | None]:

@@ -62,6 +62,11 @@ class Failed:
     error: Exception
 
 
+def new_prefixes() -> PrefixStore:
+    """What a model keeps of prompts that were read: a prompt that grows, or is asked for again, is read on from there."""
+    return PrefixStore(SHARED_BYTES // 4, most=256)
+
+
 Event = Piece | Ended | Scored | Failed
 
 
@@ -100,7 +105,7 @@ class Desk:
     def __init__(self, engine: Engine, slots: int) -> None:
         self.slots = slots
         self.turns: Turns[WriteJob, tuple[WriteJob, int]] = Turns()
-        self.batch = Batch(engine.decode, slots=slots, prefixes=PrefixStore(SHARED_BYTES // 4))
+        self.batch = Batch(engine.decode, slots=slots, prefixes=new_prefixes())
         self.writing: dict[Row, tuple[WriteJob, int]] = {}
 
     @property
@@ -214,7 +219,7 @@ class Worker:
             lost = {job for job, _ in desk.writing.values()}
             for job in lost:
                 desk.drop(job)
-            desk.batch = Batch(engine.decode, slots=self.slots, prefixes=PrefixStore(SHARED_BYTES // 4))
+            desk.batch = Batch(engine.decode, slots=self.slots, prefixes=new_prefixes())
             return [(job, Failed(error)) for job in lost]
 
     def _score(self) -> list[Delivery]:

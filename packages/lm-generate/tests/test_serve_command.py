@@ -79,11 +79,14 @@ def test_a_token_comes_from_a_file_or_the_environment(tmp_path, monkeypatch):
 
     monkeypatch.delenv("LM_GENERATE_TOKEN", raising=False)
     assert read_token(None) is None
-    monkeypatch.setenv("LM_GENERATE_TOKEN", "from the environment")
-    assert read_token(None) == "from the environment"
+    monkeypatch.setenv("LM_GENERATE_TOKEN", "from-the-environment")
+    assert read_token(None) == "from-the-environment"
     (tmp_path / "token").write_text("secret\n")
     assert read_token(tmp_path / "token") == "secret"
     (tmp_path / "token").write_text("\n")
     with pytest.raises(ValueError, match="is empty"):
+        read_token(tmp_path / "token")
+    (tmp_path / "token").write_text("pärole")
+    with pytest.raises(ValueError, match="one word of ASCII"):
         read_token(tmp_path / "token")
     assert os.environ["LM_GENERATE_TOKEN"]

@@ -142,13 +142,20 @@ def require_extra() -> None:
 def read_token(path: Path | None) -> str | None:
     """The token of the file, else of the environment; never of the command line, which every user of a machine sees."""
     if path is None:
-        return os.environ.get(TOKEN_VARIABLE) or None
-    try:
-        token = path.read_text(encoding="utf-8").strip()
-    except (OSError, UnicodeDecodeError) as error:
-        raise SettingError(f"cannot read the token file {path}: {error}") from error
-    if not token:
-        raise SettingError(f"the token file {path} is empty: write a long random word into it")
+        token = os.environ.get(TOKEN_VARIABLE, "")
+        if not token:
+            return None
+    else:
+        try:
+            token = path.read_text(encoding="utf-8").strip()
+        except (OSError, UnicodeDecodeError) as error:
+            raise SettingError(f"cannot read the token file {path}: {error}") from error
+        if not token:
+            raise SettingError(f"the token file {path} is empty: write a long random word into it")
+    if not (token.isascii() and token.isprintable() and " " not in token):  # as HTTP's headers have it
+        raise SettingError(
+            "the token must be one word of ASCII characters, such as `openssl rand -hex 32` makes"
+        )
     return token
 
 

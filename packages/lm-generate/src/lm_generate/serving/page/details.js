@@ -45,8 +45,8 @@ const details = {
     const facts = [["id", token.id], ["probability", percent(token.before)]];
     if (sampled) facts.push(["after sampling", percent(token.after)]);
     facts.push(["surprise", bits(token.before)], ["rank", token.rank || "-"], ["entropy here", token.entropy_bits.toFixed(1) + " bits"]);
-    body.push(element("dl", {className: "facts"}, ...facts.flatMap(([name, value]) =>
-      [element("dt", {textContent: name}), element("dd", {textContent: value})])));
+    body.push(element("dl", {className: "facts"}, ...facts.map(([name, value]) =>
+      element("div", {}, element("dt", {textContent: name}), element("dd", {textContent: value})))));
     const listed = token.alternatives.some((other) => other.id === token.id) ? token.alternatives : [...token.alternatives, token];
     const most = Math.max(...listed.map((other) => Math.max(other.before, other.after ?? 0)));
     body.push(element("div", {className: "head", ariaHidden: "true"}, element("span", {textContent: "could have come"}),

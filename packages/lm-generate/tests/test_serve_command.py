@@ -54,6 +54,7 @@ def test_a_server_ends_its_requests_before_it_ends_itself(tmp_path):
     [
         (["--host", "0.0.0.0"], "can be reached from other machines, so a token is wanted"),
         (["--port", "70000", "--model", "x"], "port must be from 0 (a free one) to 65535"),
+        (["--port", "0", "--dtype", "int3", "--model", "x"], "int3"),
         (["--host", "no.such.host.invalid"], "so a token is wanted"),
         (["--slots", "0"], "slots must be above 0"),
         (["--port", "0", "--model", "nowhere"], "there is no folder nowhere"),

@@ -23,6 +23,7 @@ def serve(
     *,
     model: Annotated[list[Path] | None, Parameter(name=["--model", "-m"], group=_MODEL, negative=())] = None,
     device: Annotated[str, Parameter(group=_MODEL)] = "auto",
+    dtype: Annotated[str | None, Parameter(group=_MODEL)] = None,
     threads: Annotated[int | None, Parameter(group=_MODEL)] = None,
     verify: Annotated[bool, Parameter(group=_MODEL)] = True,
     host: Annotated[str, Parameter(group=_WHERE)] = "127.0.0.1",
@@ -46,6 +47,8 @@ def serve(
         Without it: the newest run under runs/. The first is loaded at once, others when they are asked for.
     device
         cpu, cuda, cuda:1, ...; auto: cuda if there is one.
+    dtype
+        Keep the weights as float32, bfloat16, float16 or int8. Without it: as in the file.
     threads
         CPU threads.
     verify
@@ -94,7 +97,7 @@ def serve(
         from lm_generate.serving.service import Service
         from lm_generate.serving.shelf import Shelf
 
-        shelf = Shelf(sources, Opener(device, threads, verify, quiet), most=loaded)
+        shelf = Shelf(sources, Opener(device, dtype, threads, verify, quiet), most=loaded)
         shelf.load_first()
         service = Service(shelf, limits, record=print_record if log else None)
         server = make_server(service, host, token=token)
@@ -117,14 +120,22 @@ def serve(
 class Opener:
     """Loads a folder's model as the command line says, and tells it in a line."""
 
-    def __init__(self, device: str, threads: int | None, verify: bool, quiet: bool) -> None:
-        self.device, self.threads, self.verify, self.quiet = device, threads, verify, quiet
+    def __init__(
+        self, device: str, dtype: str | None, threads: int | None, verify: bool, quiet: bool
+    ) -> None:
+        self.device, self.dtype, self.threads = device, dtype, threads
+        self.verify, self.quiet = verify, quiet
 
     def __call__(self, folder: Path) -> "Engine":
         from lm_generate.cli import open_model
 
         return open_model(
-            folder, device=self.device, threads=self.threads, verify=self.verify, quiet=self.quiet
+            folder,
+            device=self.device,
+            dtype=self.dtype,
+            threads=self.threads,
+            verify=self.verify,
+            quiet=self.quiet,
         )
 
 

@@ -198,7 +198,8 @@ def test_sampling_options_reach_the_sampler(model, capsys):
     assert capsys.readouterr().out.rstrip("\n") == ("def" + wanted.text).rstrip("\n")
 
 
-def test_explain_shows_the_text_and_a_line_for_each_token(model, capsys):
+def test_explain_shows_the_text_and_a_line_for_each_token(model, capsys, monkeypatch):
+    monkeypatch.delenv("FORCE_COLOR", raising=False)
     options = [
         "--prompt",
         "def",

@@ -77,6 +77,27 @@ def test_half_precision_keeps_the_softmax_in_float32_and_the_sum_of_gradients_ne
         )
 
 
+@pytest.mark.parametrize("way", ["chunked", "plain"])
+def test_in_float16_a_scaled_loss_keeps_gradients_that_the_number_of_tokens_makes_tiny(way):
+    hidden, weight = (
+        randn(4096, D_MODEL, dtype=torch.float64) * 0.1,
+        randn(ROWS, D_MODEL, dtype=torch.float64),
+    )
+    targets, scale = torch.zeros(4096, dtype=torch.long), 2.0**16
+    exact = [hidden.clone().requires_grad_(), weight.clone().requires_grad_()]
+    spelled_out(*exact, targets).backward()
+    leaves = [hidden.half().requires_grad_(), weight.half().requires_grad_()]
+    if way == "chunked":
+        loss = linear_cross_entropy(*leaves, targets)
+    else:
+        loss = cross_entropy(leaves[0] @ leaves[1].T, targets)
+    (loss * scale).backward()
+    for leaf, reference in zip(leaves, exact, strict=True):
+        unscaled, expected = leaf.grad.double() / scale, reference.grad
+        assert (unscaled - expected).norm() < 0.01 * expected.norm()
+        assert ((unscaled == 0) & (expected.abs() > 1e-9)).sum() == 0
+
+
 def test_autocast_multiplies_in_bfloat16_and_keeps_the_gradients_in_float32():
     hidden, weight = randn(32, D_MODEL).requires_grad_(), randn(ROWS, D_MODEL, seed=1).requires_grad_()
     targets = some_targets(32)

@@ -13,7 +13,7 @@ from torch import Tensor
 
 from lm_core.embedding import check_ids
 from lm_core.errors import ConfigError, ShapeError
-from lm_core.loss import check_targets, check_z_loss, cross_entropy
+from lm_core.loss import check_targets, check_z_loss, cross_entropy, gradient_divisor, times
 from lm_core.norm import widen
 
 # Logits held at once: 16 MB, which a large cache still holds (vocabulary 10,000: 0.75 s of processor time against 0.79 with
@@ -91,6 +91,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> Tensor:
         tokens, (rows, _) = len(hidden), weight.shape
+        divisor = gradient_divisor(dtype, tokens)
         size = -(-tokens // -(-tokens // size))  # the same number of chunks, all nearly alike
         of_hidden, of_weight = ctx.needs_input_grad[:2]
         with torch.autocast(hidden.device.type, enabled=False):
@@ -108,7 +109,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     slope = gradient.square().neg_().add_(1.0)
                     gradient.mul_(softcap)
                 gradient[:, vocab_size:] = -torch.inf
-                loss += _loss_and_gradient_(gradient, picked, tokens, z_loss)
+                loss += _loss_and_gradient_(gradient, picked, tokens, z_loss, divisor)
                 if slope is not None:
                     gradient.mul_(slope)
                 narrow = gradient.to(dtype)
@@ -117,23 +118,27 @@ class _LinearCrossEntropy(torch.autograd.Function):
                 if grad_weight is not None:
                     _add_product_(grad_weight, narrow.T, x)
         ctx.save_for_backward(grad_hidden, grad_weight)
-        ctx.hidden_dtype = hidden.dtype
+        ctx.hidden_dtype, ctx.missing = hidden.dtype, divisor / tokens
         return loss
 
     @staticmethod
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor | None, ...]:
         grad_hidden, grad_weight = ctx.saved_tensors
+        factor = grad * ctx.missing
         if grad_hidden is not None:
-            grad_hidden = grad_hidden.to(ctx.hidden_dtype)
-        if not (grad.device.type == "cpu" and grad.item() == 1.0):
-            grad_hidden = None if grad_hidden is None else grad_hidden * grad.to(grad_hidden.dtype)
-            grad_weight = None if grad_weight is None else grad_weight * grad.to(grad_weight.dtype)
+            grad_hidden = times(grad_hidden.to(ctx.hidden_dtype), factor)
+        if grad_weight is not None:
+            grad_weight = times(grad_weight, factor)
         return grad_hidden, grad_weight, None, None, None, None, None, None
 
 
 def _loss_and_gradient_(
-    logits: Float[Tensor, "rows vocab_size"], column: Int[Tensor, "rows 1"], tokens: int, z_loss: float | int
+    logits: Float[Tensor, "rows vocab_size"],
+    column: Int[Tensor, "rows 1"],
+    tokens: int,
+    z_loss: float | int,
+    divisor: int,
 ) -> Float[Tensor, ""]:
     """lm_core.loss.loss_and_gradient in place: one buffer less, for another pass over it."""
     largest = logits.amax(-1, keepdim=True)
@@ -141,13 +146,13 @@ def _loss_and_gradient_(
     total = logits.exp_().sum(-1, keepdim=True)
     log_total = total.log()
     loss = (log_total - picked).sum() / tokens
-    weight: float | Tensor = 1.0 / tokens
+    weight: float | Tensor = 1.0 / divisor
     if z_loss:
         z = log_total + largest
         loss = loss + z_loss * z.square().sum() / tokens
-        weight = (1.0 + 2.0 * z_loss * z) / tokens
+        weight = (1.0 + 2.0 * z_loss * z) / divisor
     logits.mul_(weight / total)
-    logits.scatter_add_(1, column, logits.new_full((1, 1), -1.0 / tokens).expand_as(column))
+    logits.scatter_add_(1, column, logits.new_full((1, 1), -1.0 / divisor).expand_as(column))
     return loss
 
 

@@ -67,21 +67,32 @@ def loss_and_gradient(
     tokens: int,
     z_loss: float | int,
     buffer: Float[Tensor, "rows vocab_size"],
+    divisor: int,
 ) -> Float[Tensor, ""]:
-    """Sum of the rows' losses / tokens; its gradient is left in `buffer`. float32 or wider; `logits` are only read.
+    """Sum of the rows' losses / tokens; in `buffer` is left, with `divisor` in place of tokens, its gradient
 
     d/d logits = (softmax(logits) (1 + 2 z_loss Z) - onehot(target)) / tokens        Z = ln(sum exp(logits))
+
+    float32 or wider; `logits` are only read.
     """
     torch.log_softmax(logits, dim=-1, out=buffer)
     loss = -buffer.gather(1, column).sum() / tokens
-    weight: float | Tensor = 1.0 / tokens
+    weight: float | Tensor = 1.0 / divisor
     if z_loss:
         z = logits.amax(-1, keepdim=True) - buffer.amax(-1, keepdim=True)
         loss = loss + z_loss * z.square().sum() / tokens
-        weight = (1.0 + 2.0 * z_loss * z) / tokens
+        weight = (1.0 + 2.0 * z_loss * z) / divisor
     buffer.exp_().mul_(weight)
-    buffer.scatter_add_(1, column, buffer.new_full((1, 1), -1.0 / tokens).expand_as(column))
+    buffer.scatter_add_(1, column, buffer.new_full((1, 1), -1.0 / divisor).expand_as(column))
     return loss
+
+
+def gradient_divisor(dtype: torch.dtype, tokens: int) -> int:
+    """What a gradient of the mean over tokens is divided by at once; float16 waits until the scale of the loss is known.
+
+    softmax / tokens is soon below 6e-8, the smallest number of float16; multiplied by the scale first, it is not.
+    """
+    return 1 if dtype == torch.float16 else tokens
 
 
 class _FastCrossEntropy(torch.autograd.Function):
@@ -91,7 +102,10 @@ class _FastCrossEntropy(torch.autograd.Function):
     def forward(ctx: Any, logits: Tensor, column: Tensor, z_loss: float) -> Tensor:
         wide = widen(logits)
         gradient = torch.empty_like(wide)
-        loss = loss_and_gradient(wide, column, column.numel(), z_loss, gradient)
+        tokens = column.numel()
+        divisor = gradient_divisor(logits.dtype, tokens)
+        loss = loss_and_gradient(wide, column, tokens, z_loss, gradient, divisor)
+        ctx.missing = divisor / tokens
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(gradient.to(logits.dtype))
         return loss
@@ -100,6 +114,11 @@ class _FastCrossEntropy(torch.autograd.Function):
     @torch.autograd.function.once_differentiable
     def backward(ctx: Any, grad: Tensor) -> tuple[Tensor, None, None]:
         (gradient,) = ctx.saved_tensors
-        if grad.device.type == "cpu" and grad.item() == 1.0:
-            return gradient, None, None
-        return gradient * grad.to(gradient.dtype), None, None
+        return times(gradient, grad * ctx.missing), None, None
+
+
+def times(gradient: Tensor, factor: Float[Tensor, ""]) -> Tensor:
+    """The product in `gradient`'s dtype, `factor` in float32; where it is 1 and reading it is free, no product."""
+    if factor.device.type == "cpu" and factor.item() == 1.0:
+        return gradient
+    return gradient * factor  # a scalar tensor does not widen the result

@@ -49,8 +49,8 @@ def home(tmp_path_factory):
 
 def start(home: Path, name: str, *options: str) -> subprocess.Popen[str]:
     command = [*TORCHRUN, *options, "-m", "lm_train", "--config", str(home / "run.toml"), "--name", name]
-    log = (home / f"{name}.log").open("w")
-    return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True)
+    with (home / f"{name}.log").open("w") as log:
+        return subprocess.Popen(command, stdout=log, stderr=subprocess.STDOUT, text=True)
 
 
 def wait_for_step(run: Path, step: int, child: subprocess.Popen[str]) -> None:

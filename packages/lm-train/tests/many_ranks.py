@@ -21,6 +21,8 @@ import torch._dynamo  # what a run imports on its way: once here, not in every c
 import torch.distributed.checkpoint.hf_storage
 import torch.distributed.checkpoint.state_dict_loader
 import torch.distributed.checkpoint.state_dict_saver
+import torch.distributed.fsdp
+import torch.distributed.tensor
 from lm_train import cli
 from lm_train.heartbeat import Heart
 from torch.distributed import TCPStore

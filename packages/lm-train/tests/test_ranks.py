@@ -7,10 +7,8 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
-import torch
-from lm_core import load_model
+from lm_train import cli
 from lm_train.batches import Batches
 from lm_train.checkpoint import checkpoints
 from lm_train.config_file import to_toml
@@ -18,37 +16,15 @@ from lm_train.ranks import Ranks
 from lm_train.run import train
 from lm_train.state import read_record
 from many_ranks import at_step, run_ranks
-from safetensors.torch import load_file
+from run_comparison import assert_close, figures, same_bits, state, weights
 from tiny_runs import tiny_config, tiny_corpus
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its ranks")
 STEPS = 20
-CLOSE = {"rtol": 0.0, "atol": 1e-5}
 
 
 def config_of(home: Path):
     return replace(tiny_config(home, batch=8, steps=STEPS, micro_batch=3), name=None)
-
-
-def rows(run: Path, *keys: str) -> list[dict]:
-    found = [json.loads(line) for line in (run / "metrics.jsonl").read_text().splitlines()]
-    return [{key: row[key] for key in ("step", *keys) if key in row} for row in found]
-
-
-def weights(run: Path) -> dict[str, torch.Tensor]:
-    return load_model(checkpoints(run / "checkpoints")[-1]).state_dict()
-
-
-def state(run: Path) -> dict[str, torch.Tensor]:
-    return load_file(next((checkpoints(run / "checkpoints")[-1] / "state").glob("*.safetensors")))
-
-
-def assert_close(run: Path, other: Path) -> None:
-    for key in ("loss", "grad_norm", "valid_loss"):
-        ours, theirs = ([r[key] for r in rows(each, key) if key in r] for each in (run, other))
-        assert len(ours) == len(theirs)
-        np.testing.assert_allclose(ours, theirs, rtol=0, atol=1e-5)
-    torch.testing.assert_close(weights(run), weights(other), **CLOSE)
 
 
 def record_ids(folder: Path):
@@ -111,7 +87,7 @@ def test_only_rank_0_speaks_and_says_how_many_there_are(home, two):
 def test_each_step_names_its_slowest_rank_and_a_checkpoint_its_world_size(home, two):
     steps = [
         row
-        for row in rows(
+        for row in figures(
             home / "runs/two", "slowest_rank", "slowest_seconds", "median_seconds", "largest_memory"
         )
         if len(row) > 1
@@ -148,13 +124,9 @@ def test_a_run_stopped_on_two_ranks_goes_on_on_one_two_and_four(home, two, tmp_p
         assert seen == {step: whole[step] for step in range(10, STEPS)}
     again = home / "runs/on-2"
     keys = ("loss", "grad_norm", "valid_loss", "tokens", "lr")
-    assert rows(again, *keys) == rows(home / "runs/two", *keys)
-    for ours, theirs in (
-        (weights(again), weights(home / "runs/two")),
-        (state(again), state(home / "runs/two")),
-    ):
-        assert ours.keys() == theirs.keys()
-        assert [name for name in ours if not torch.equal(ours[name], theirs[name])] == []
+    assert figures(again, *keys) == figures(home / "runs/two", *keys)
+    same_bits(weights(again), weights(home / "runs/two"))
+    same_bits(state(again), state(home / "runs/two"))
 
 
 def Batches_of(home: Path) -> Batches:
@@ -181,3 +153,24 @@ def test_the_rows_of_all_ranks_are_the_batch_in_order():
         for world in (w for w in range(1, 9) if batch % w == 0):
             rows = [row for rank in range(world) for row in range(*Ranks(rank, world).rows(batch))]
             assert rows == list(range(batch))
+
+
+@pytest.mark.parametrize(
+    "settings", [("--optim.ema", "0.9"), ("--optim.name", "schedule-free", "--optim.lr", "0.001")]
+)
+def test_an_average_of_the_weights_is_kept_on_every_rank_and_goes_on_with_another_number(
+    home, tmp_path, settings, monkeypatch
+):
+    monkeypatch.setattr("lm_train.run.write_report", lambda run: run.report)
+    command = ["--config", str(home / "run.toml"), *settings, "--steps", "12"]
+    name = settings[1].replace(".", "")
+
+    def stop_both(rank: int) -> None:
+        at_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+    assert cli.run([*command, "--name", f"{name}-one"]) == 0
+    stopped = run_ranks(2, [*command, "--name", name], tmp_path / "stopped", stop_both)
+    assert [rank.code for rank in stopped] == [75, 0], stopped
+    ended = run_ranks(4, ["--resume", str(home / f"runs/{name}")], tmp_path / "ended")
+    assert [rank.code for rank in ended] == [0] * 4, ended
+    assert_close(home / f"runs/{name}", home / f"runs/{name}-one")

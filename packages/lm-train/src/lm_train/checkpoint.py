@@ -22,7 +22,7 @@ from lm_tokenizer import Tokenizer
 from lm_train.background import Background
 from lm_train.optimizers import Optimizers
 from lm_train.run_errors import CheckpointError
-from lm_train.state import KeptState, RunState, kept_state, write_state
+from lm_train.state import KeptState, OptimizerState, RunState, kept_state, optimizer_state, write_state
 from lm_train.text_tokenizer import END_OF_TEXT
 
 PACKAGES = ("lm-train", "lm-core", "lm-tokenizer", "torch")
@@ -46,10 +46,12 @@ def save_checkpoint(
     facts: dict[str, Any],
     world_size: int = 1,
     background: Background | None = None,
+    gathered: tuple[Transformer, OptimizerState] | None = None,
 ) -> Path:
     """Commit the run's state under `folder` and prune to the newest `keep` and the one of step `best`. Raises lm_core's DiskFullError when there is no room.
 
-    With `background` only a copy has been taken when it returns; the folder is there after `background.wait()`.
+    With `background` only a copy has been taken when it returns; the folder is there after `background.wait()`. `gathered` is the
+    whole model and optimizer state where `model` and `optimizers` are parts of them.
     """
 
     if background is not None:
@@ -81,10 +83,11 @@ def save_checkpoint(
         prune(folder, keep, best)
 
     with optimizers.resting():
+        whole, held = gathered or (model, optimizer_state(optimizers))
         if background is None:
-            write(model, kept_state(optimizers))
+            write(whole, kept_state(held))
         else:
-            background.save(model, kept_state(optimizers), write)
+            background.save(whole, kept_state(held), write)
     return target
 
 

@@ -268,6 +268,8 @@ class CheckpointConfig:
 class ScaleConfig:
     """How the processes that torchrun starts share one run."""
 
+    sharding: Literal["auto", "replicate", "full", "hybrid"] = "auto"
+    """replicate: all weights on every rank. full: a part on each. hybrid: a part on each of a machine, the same on all machines. auto: replicate while it fits."""
     stall_minutes: float = 10.0
     """Minutes without any progress after which the silent process is named, stacks are printed and the run ends."""
 

@@ -49,10 +49,11 @@ def evaluate(
                 if ranks.any(stopped()):
                     return None
                 number = first + ranks.rank
-                if number < len(windows):
-                    inputs, targets = (ids.to(device.kind) for ids in windows[number])
+                if number < len(windows) or ranks.lockstep:
+                    inputs, targets = (ids.to(device.kind) for ids in windows[min(number, len(windows) - 1)])
                     with device.autocast():
-                        nats += model.loss(inputs, targets).item() * targets.numel()
+                        loss = model.loss(inputs, targets).item()
+                    nats += loss * targets.numel() if number < len(windows) else 0.0
     finally:
         model.train()
     nats = nats if ranks.alone else ranks.total(nats)

@@ -7,7 +7,7 @@ optimizer's state, tensor by tensor. Only the dataset's folder, and a model fold
 from __future__ import annotations
 
 import json
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Any
 
 import torch
@@ -27,9 +27,9 @@ from lm_train.mixture import MixedIn, data_fingerprint, training_batches
 from lm_train.optimizers import Optimizers
 from lm_train.ranks import Order, Ranks
 from lm_train.read_ahead import ReadAhead
-from lm_train.replicas import check_replicas
 from lm_train.run_errors import LeaderError
 from lm_train.session import Session
+from lm_train.sharding import REPLICATE, ShardedExchange, gather, shard
 from lm_train.state import optimizer_state, restore_optimizers
 from lm_train.step import run_step
 
@@ -47,7 +47,7 @@ class Follower:
     optimizers: Optimizers
     ahead: ReadAhead[tuple[torch.Tensor, torch.Tensor]]
     ranks: Ranks
-    exchange: Exchange
+    exchange: Exchange | None = None
 
 
 def lead(s: Session) -> None:
@@ -59,6 +59,7 @@ def lead(s: Session) -> None:
         "shape": config_to_json(s.model.config, "float32", None, None),
         "dataset": str(s.dataset.folder.resolve()),
         "mix": [[m.name, str(m.dataset.folder.resolve()), m.share] for m in s.mixed],
+        "sharding": s.sharding,
         "fingerprint": data_fingerprint(s.dataset, s.mixed),
     }
     if s.ranks.heart is not None:
@@ -67,6 +68,9 @@ def lead(s: Session) -> None:
         s.ranks.text(json.dumps(start))
         _everyone_is_ready(s.ranks)
         share_state(s.model, s.optimizers, s.ranks)
+        if s.sharding != REPLICATE:
+            s.optimizers = shard(s.model, s.optimizers, s.config, s.device, s.sharding)
+            s.exchange, s.ranks.lockstep = ShardedExchange(s.model, s.ranks), True
 
 
 def follow(ranks: Ranks) -> str:
@@ -82,9 +86,11 @@ def follow(ranks: Ranks) -> str:
                 raise LeaderError(f"rank 0 ended the run: {word.removeprefix(FAILED)}")
             return word
         if order is Order.BEGIN:
-            follower = _begin(ranks, json.loads(ranks.text()))
+            start = json.loads(ranks.text())
+            follower = _begin(ranks, start)
             _everyone_is_ready(ranks)
             share_state(follower.model, follower.optimizers, ranks)
+            follower = _split(follower, start["sharding"])
             continue
         assert follower is not None, "a run begins before its first step"
         _obey(follower, order, numbers)
@@ -118,8 +124,8 @@ def _begin(ranks: Ranks, start: dict[str, Any]) -> Follower:
             f"rank {ranks.rank}: {dataset.folder} is not rank 0's dataset: fingerprint {fingerprint}, rank 0's is "
             f"{start['fingerprint']}; give all machines the same files"
         )
-    model = Transformer(config_from_json(start["shape"]), seed=config.seed).to(device.kind)
-    model.train()
+    home = device.kind if start["sharding"] == REPLICATE else "cpu"
+    model = Transformer(config_from_json(start["shape"]), seed=config.seed).to(home).train()
     model.recompute = config.recompute
     optimizers = Optimizers(model, config.optim)
     batches, share = training_batches(config, dataset, mixed), ranks.rows(config.batch)
@@ -129,7 +135,15 @@ def _begin(ranks: Ranks, start: dict[str, Any]) -> Follower:
         inputs, targets = (ids.to(device.kind) for ids in batches.rows(0, 0, rows))
         with device.autocast():
             compile_blocks(model, inputs, targets)
-    return Follower(config, dataset, device, model, optimizers, ahead, ranks, Exchange(model, ranks))
+    return Follower(config, dataset, device, model, optimizers, ahead, ranks)
+
+
+def _split(f: Follower, sharding: str) -> Follower:
+    if sharding == REPLICATE:
+        return replace(f, exchange=Exchange(f.model, f.ranks))
+    optimizers = shard(f.model, f.optimizers, f.config, f.device, sharding)
+    f.ranks.lockstep = True
+    return replace(f, optimizers=optimizers, exchange=ShardedExchange(f.model, f.ranks))
 
 
 def _obey(f: Follower, order: Order, numbers: list[float]) -> None:
@@ -144,9 +158,14 @@ def _obey(f: Follower, order: Order, numbers: list[float]) -> None:
         )
         with f.optimizers.resting():
             evaluate(f.model, windows, f.device, stopped=f.ranks.stop_asked, ranks=f.ranks)
+    elif order is Order.FORWARD:
+        f.model.eval()
+        with torch.no_grad():  # whatever it computes: what counts is that its weights are collected
+            f.model(torch.zeros(1, 1, dtype=torch.int64, device=f.device.kind))
+        f.model.train()
     else:
         assert order is Order.SAVE, order
-        check_replicas(f.model, f.ranks)
+        gather(f.model, f.optimizers, f.ranks)
 
 
 def _everyone_is_ready(ranks: Ranks) -> None:

@@ -23,7 +23,7 @@ import time
 from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 
-from torch.distributed import TCPStore  # type: ignore[attr-defined]
+from torch.distributed import Store  # type: ignore[attr-defined]
 
 DEFAULT_SECONDS = 600.0
 EXIT_STALLED = 1
@@ -71,7 +71,7 @@ class Heart:
 
     def __init__(
         self,
-        store: TCPStore,
+        store: Store,
         rank: int,
         world: int,
         *,

@@ -43,17 +43,17 @@ def exit_when_stopped(environment: Mapping[str, str] = os.environ) -> int:
     return EXIT_DONE if _number(environment, "TORCHELASTIC_MAX_RESTARTS", 0) > 0 else EXIT_STOPPED
 
 
-def started_again(environment: Mapping[str, str] = os.environ) -> bool:
-    """Whether the launcher started these processes in the place of ones that failed."""
-    return _number(environment, "TORCHELASTIC_RESTART_COUNT", 0) > 0
+def restarts(environment: Mapping[str, str] = os.environ) -> int:
+    """How often the launcher has started these processes again in the place of ones that failed."""
+    return _number(environment, "TORCHELASTIC_RESTART_COUNT", 0)
 
 
 def check_restarts(named: bool, environment: Mapping[str, str] = os.environ) -> None:
     """Raises ConfigError where the launcher may start the run again and it could not be found again."""
-    restarts = _number(environment, "TORCHELASTIC_MAX_RESTARTS", 0)
-    if restarts > 0 and not named:
+    allowed = _number(environment, "TORCHELASTIC_MAX_RESTARTS", 0)
+    if allowed > 0 and not named:
         raise ConfigError(
-            f"torchrun may start this run again {restarts} times, and a run without a name cannot be found again; give it one: --name NAME"
+            f"torchrun may start this run again {allowed} times, and a run without a name cannot be found again; give it one: --name NAME"
         )
 
 

@@ -18,7 +18,7 @@ from cyclopts.config import Dict
 from lm_train.config import BUDGETS, TrainConfig
 from lm_train.config_file import merge, read_settings
 from lm_train.errors import ConfigError
-from lm_train.launcher import run_to_continue, started_again
+from lm_train.launcher import restarts, run_to_continue
 from lm_train.run_errors import RunError
 from lm_train.run_folder import RunFolder, newest_run
 
@@ -33,7 +33,7 @@ def normalized(arguments: Sequence[str]) -> list[str]:
     run again means the same.
     """
     found = list(arguments)
-    if started_again() and not any(argument.split("=")[0] == "--resume" for argument in found):
+    if restarts() and not any(argument.split("=")[0] == "--resume" for argument in found):
         found += ["--resume", "auto"]
     for place, argument in enumerate(found):
         follows = found[place + 1] if place + 1 < len(found) else "-"

@@ -21,11 +21,12 @@ from lm_train.due import Due
 from lm_train.evaluate import Evaluation, evaluate
 from lm_train.mixed_scores import score_mixed
 from lm_train.ranks import Order
-from lm_train.replicas import check_replicas
 from lm_train.run_errors import NotFiniteError
 from lm_train.samples import sample
 from lm_train.session import Session
+from lm_train.sharding import gather
 from lm_train.signals import Stop
+from lm_train.state import optimizer_state
 from lm_train.step import StepResult, run_step
 
 _SMOOTHING = 0.9  # share of the old mean in the smoothed loss
@@ -124,9 +125,9 @@ class Loop:
             grad_norm=result.grad_norm if result.updated else None,
             lr=s.optimizers.lr,
             tokens_per_second=round(s.config.tokens_per_step / s.recent[-1], 1),
-            **(s.exchange.figures() if s.exchange else {}),
+            **(s.exchange.figures.row() if s.exchange else {}),
         )
-        if s.exchange and s.exchange.stop_asked and not self.stop.requested:
+        if s.exchange and s.exchange.figures.stop_asked and not self.stop.requested:
             self.stop.requested = "a signal to another rank"
         self.display.training(s.status(self.held_out))
 
@@ -149,8 +150,7 @@ class Loop:
         if windows is None:
             return True
         with s.ranks.order(Order.EVALUATE, windows.windows), s.optimizers.resting():
-            stopped = lambda: self.stop.requested is not None  # noqa: E731
-            found = evaluate(s.model, windows, s.device, stopped=stopped, ranks=s.ranks)
+            found = evaluate(s.model, windows, s.device, stopped=self.stop.asked, ranks=s.ranks)
         if found is not None:
             self.held_out = found
             s.log(valid_loss=found.loss, valid_bits_per_byte=found.bits_per_byte, valid_tokens=found.tokens)
@@ -167,7 +167,9 @@ class Loop:
             if self.stop.requested:
                 return False
             with s.ranks.patience(), s.optimizers.resting():
-                text = sample(s.model, s.tokenizer, prompt, s.config.samples, seed=s.config.seed)
+                text = sample(
+                    s.model, s.tokenizer, prompt, s.config.samples, seed=s.config.seed, ranks=s.ranks
+                )
             written.append((prompt, text))
             s.log_sample(prompt, text)
             self.display.sample(s.state.step, prompt, text)
@@ -181,13 +183,14 @@ class Loop:
         if s.state.skipped_in_a_row and (older := checkpoints(s.run.checkpoints)):
             return older[-1]
         with s.ranks.order(Order.SAVE):
-            check_replicas(s.model, s.ranks)
-        with s.ranks.patience():
+            gathered = gather(s.model, s.optimizers, s.ranks)
+        with s.ranks.patience(), s.optimizers.resting():
+            model, held = gathered or (s.model, optimizer_state(s.optimizers))
             return save_checkpoint(
                 s.run.checkpoints,
-                s.model,
+                model,
                 s.tokenizer,
-                s.optimizers,
+                held,
                 s.state,
                 seed=s.config.seed,
                 keep=s.config.checkpoint.keep,

@@ -37,7 +37,7 @@ def describe(s: Session) -> list[str]:
     ]
     if not s.ranks.alone:
         lines.append(
-            f"ranks      {s.ranks.world} processes, {c.batch // s.ranks.world} of {c.batch} windows each, gradients added up once a step"
+            f"ranks      {s.ranks.world} processes, {c.batch // s.ranks.world} of {c.batch} windows each, {s.sharding}"
         )
     return [*s.notes, *lines]
 

@@ -26,7 +26,7 @@ from torch.distributed.rendezvous import rendezvous
 
 from lm_train.errors import ConfigError
 from lm_train.heartbeat import Heart
-from lm_train.launcher import launched, local_rank
+from lm_train.launcher import launched, local_rank, restarts
 from lm_train.run_errors import RankLostError
 from lm_train.signals import Stop
 
@@ -42,7 +42,7 @@ class Order(IntEnum):
     STEP = 1  # step, factor of the learning rates
     EVALUATE = 2  # windows
     SAVE = 3  # step
-    SAMPLE = 4  # place of the prompt
+    FORWARD = 4  # one forward pass of rank 0's own, for which it needs the others' weights
     END = 5  # a text follows: how it ended
 
 
@@ -50,10 +50,17 @@ class Ranks:
     """`world` processes, of which this one is number `rank`; alone unless told otherwise."""
 
     def __init__(
-        self, rank: int = 0, world: int = 1, heart: Heart | None = None, stop: Stop | None = None
+        self,
+        rank: int = 0,
+        world: int = 1,
+        heart: Heart | None = None,
+        stop: Stop | None = None,
+        group: dist.ProcessGroup | None = None,
     ) -> None:
-        self.rank, self.world, self.heart = rank, world, heart
+        self.rank, self.world, self.heart, self._group = rank, world, heart, group
         self._stop = stop
+        self.lockstep = False
+        """Whether every forward pass takes all ranks, as of a model that is spread over them."""
         self._ordered = (
             False  # an order is being carried out: another one now would meet ranks that do not listen
         )
@@ -85,14 +92,18 @@ class Ranks:
         self._ordered = True
         message = torch.zeros(_NUMBERS, dtype=torch.float64)
         message[: 1 + len(numbers)] = torch.tensor([float(order), *numbers], dtype=torch.float64)
-        self._together(lambda: dist.broadcast(message, 0))
+        self._together(lambda: dist.broadcast(message, 0, self._group))
         yield
         self._ordered = False  # not after an error, which leaves the others in the middle of it
+
+    def forward(self) -> contextlib.AbstractContextManager[None]:
+        """Rank 0: the block is a forward pass of its own; where that takes all ranks, the others join in."""
+        return self.order(Order.FORWARD) if self.lockstep else contextlib.nullcontext()
 
     def hear(self) -> tuple[Order, list[float]]:
         """The others: wait for rank 0's next order, and give it with its numbers."""
         message = torch.zeros(_NUMBERS, dtype=torch.float64)
-        self._together(lambda: dist.broadcast(message, 0))
+        self._together(lambda: dist.broadcast(message, 0, self._group))
         kind, *numbers = message.tolist()
         return Order(int(kind)), numbers
 
@@ -100,21 +111,21 @@ class Ranks:
         """Rank 0's text, on every rank."""
         data = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
         length = torch.tensor(len(text.encode()))
-        self._together(lambda: dist.broadcast(length, 0))
+        self._together(lambda: dist.broadcast(length, 0, self._group))
         if self.rank:
             data = torch.empty(max(1, int(length)), dtype=torch.uint8)
-        self._together(lambda: dist.broadcast(data, 0))
+        self._together(lambda: dist.broadcast(data, 0, self._group))
         return bytes(data[: int(length)].tolist()).decode()
 
     def copy_from_0_(self, tensor: torch.Tensor) -> None:
         """Overwrite the tensor by rank 0's."""
         if not self.alone:
-            self._together(lambda: dist.broadcast(tensor, 0))
+            self._together(lambda: dist.broadcast(tensor, 0, self._group))
 
     def sum_(self, tensor: torch.Tensor) -> None:
         """Add the tensor up over all ranks, in place."""
         if not self.alone:
-            self._together(lambda: dist.all_reduce(tensor))
+            self._together(lambda: dist.all_reduce(tensor, group=self._group))
 
     def total(self, number: float) -> float:
         """The sum of all ranks' numbers, in float64."""
@@ -135,7 +146,7 @@ class Ranks:
 
     def stop_asked(self) -> bool:
         """Whether this process has been asked to stop."""
-        return self._stop is not None and self._stop.requested is not None
+        return self._stop is not None and self._stop.asked()
 
     def patience(self) -> contextlib.AbstractContextManager[object]:
         """While the block runs this rank may make no visible progress: it prepares, saves or writes a sample."""
@@ -172,10 +183,13 @@ def joined(stop: Stop) -> Iterator[Ranks]:
         torch.cuda.set_device(local_rank())
         backend = "cpu:gloo,cuda:nccl"
     store, rank, world = next(iter(rendezvous("env://", timeout=_TO_MEET)))
+    # What processes of an earlier start have left in the launcher's store must not be taken for these ones' addresses.
+    store = dist.PrefixStore(f"lm-train/{restarts()}", store)  # type: ignore[attr-defined]
     heart = Heart(store.clone(), rank, world)
-    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_FOR_EVER)
+    dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_TO_MEET)
+    group: dist.ProcessGroup = dist.new_group(timeout=_FOR_EVER)  # type: ignore[assignment]  # all are members
     heart.start()
-    ranks = Ranks(rank, world, heart, stop)
+    ranks = Ranks(rank, world, heart, stop, group)
     try:
         yield ranks
     except RankLostError:

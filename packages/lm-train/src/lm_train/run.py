@@ -26,6 +26,7 @@ from lm_train.ranks import Ranks, joined
 from lm_train.report import write_report
 from lm_train.run_folder import RunFolder
 from lm_train.session import Session, begin, check, reopen
+from lm_train.sharding import check_sharding
 from lm_train.signals import Stop
 from lm_train.state import RunState
 
@@ -76,6 +77,7 @@ def train(config: TrainConfig, *, display: Display | None = None, stop: Stop | N
 def _train(config: TrainConfig, ranks: Ranks, display: Display, stop: Stop) -> RunResult:
     config = with_shape_of_start(config)
     ranks.check_divides(config.batch)
+    check_sharding(config)
     check(config)
     with ranks.patience():
         dataset, tokenizer = open_corpus(config, display)

@@ -12,6 +12,7 @@ from lm_tokenizer import Tokenizer
 from lm_train.compiled import uncompiled
 from lm_train.config import SampleConfig
 from lm_train.prepare import END_OF_TEXT
+from lm_train.ranks import Ranks
 
 _PROMPTS = {
     "stdlib": ("def",),
@@ -27,8 +28,17 @@ def prompts_for(config: SampleConfig, data: str) -> tuple[str, ...]:
 
 
 @torch.no_grad()
-def sample(model: Transformer, tokenizer: Tokenizer, prompt: str, config: SampleConfig, *, seed: int) -> str:
+def sample(
+    model: Transformer,
+    tokenizer: Tokenizer,
+    prompt: str,
+    config: SampleConfig,
+    *,
+    seed: int,
+    ranks: Ranks | None = None,
+) -> str:
     """The text that the model writes after `prompt`, until the document ends or `config.tokens` tokens are written."""
+    ranks = ranks or Ranks()
     stop = tokenizer.special_tokens.get(END_OF_TEXT)
     ids = tokenizer.encode_ordinary(prompt) or [stop if stop is not None else 0]
     ids = ids[-max(1, model.config.context // 2) :]  # a long prompt keeps its end, and leaves room to write
@@ -39,7 +49,7 @@ def sample(model: Transformer, tokenizer: Tokenizer, prompt: str, config: Sample
     feed = ids
     model.eval()
     while len(written) < config.tokens and cache.length + len(feed) <= model.config.context:
-        with uncompiled(model):
+        with uncompiled(model), ranks.forward():
             logits = model(torch.tensor([feed], device=device), cache)[0, -1].float().cpu()
         token = choose(logits, config.temperature, config.top_k, generator)
         if token == stop:

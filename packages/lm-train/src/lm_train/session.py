@@ -17,6 +17,7 @@ from typing import Any
 
 import torch
 from lm_core import ModelConfig, Transformer, load_model
+from lm_core import read_config as read_model_config
 from lm_core.counts import parameter_count
 from lm_tokenizer import Tokenizer
 
@@ -44,6 +45,7 @@ from lm_train.resuming import check_changes
 from lm_train.run_errors import CheckpointError, RunError
 from lm_train.run_folder import RunFolder, check_free
 from lm_train.samples import prompts_for
+from lm_train.sharding import REPLICATE, choose_sharding
 from lm_train.state import RunState, read_state
 
 _RECENT_STEPS = 20  # steps whose mean time predicts the next ones'
@@ -62,6 +64,7 @@ class Session:
     optimizers: Optimizers
     mixed: tuple[MixedIn, ...] = ()
     ranks: Ranks = field(default_factory=Ranks)
+    sharding: str = REPLICATE
     state: RunState = field(default_factory=RunState)
     metrics: Loggers = field(default_factory=lambda: Loggers([]))
     sample_log: Loggers = field(default_factory=lambda: Loggers([]))
@@ -76,7 +79,9 @@ class Session:
         rows = self.ranks.rows(c.batch)
         self.ahead = ReadAhead(lambda step: self.batches.rows(step, *rows))
         self.background = Background(self.model) if c.checkpoint.background else None
-        self.exchange = None if self.ranks.alone else Exchange(self.model, self.ranks)
+        self.exchange = (
+            None if self.ranks.alone or self.sharding != REPLICATE else Exchange(self.model, self.ranks)
+        )
         self.bytes_per_token = mean_bytes_per_token(self.dataset, self.mixed)
 
     def windows(self, count: int) -> ValidationWindows | None:
@@ -220,11 +225,21 @@ def begin(
     torch.manual_seed(
         config.seed
     )  # nothing draws from it today; a checkpoint holds its state, which is then the same each time
-    model = start_model(config, model_config(config.model, dataset.vocab_size)).to(device.kind)
-    model.train()
+    model = start_model(config, model_config(config.model, dataset.vocab_size))
+    sharding = choose_sharding(config, model.config, device, ranks)
+    model = model.to(device.kind if sharding == REPLICATE else "cpu").train()
     model.recompute = config.recompute
     session = Session(
-        config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim), mixed, ranks
+        config,
+        run,
+        dataset,
+        tokenizer,
+        device,
+        model,
+        Optimizers(model, config.optim),
+        mixed,
+        ranks,
+        sharding,
     )
     run.config.write_text(to_toml(config), encoding="utf-8")
     run.update(
@@ -265,11 +280,22 @@ def reopen(
     dataset.check_tokenizer(tokenizer)
     device = choose_device(config.device, config.dtype, config.threads)
     config = resolved(config, device)
-    model = load_model(checkpoint, device=device.kind, verify=False)  # newest_verified has read every byte
+    sharding = choose_sharding(config, read_model_config(checkpoint), device, ranks)
+    home = device.kind if sharding == REPLICATE else "cpu"
+    model = load_model(checkpoint, device=home, verify=False)  # newest_verified has read every byte
     model.train()
     model.recompute = config.recompute
     session = Session(
-        config, run, dataset, tokenizer, device, model, Optimizers(model, config.optim), mixed, ranks
+        config,
+        run,
+        dataset,
+        tokenizer,
+        device,
+        model,
+        Optimizers(model, config.optim),
+        mixed,
+        ranks,
+        sharding,
     )
     session.state = read_state(checkpoint, session.optimizers)
     if Budget.of(old) != session.budget:

@@ -42,6 +42,10 @@ class Stop:
     def requested(self, reason: str | None) -> None:
         self._requested = reason
 
+    def asked(self) -> bool:
+        """Whether anything has asked for the stop."""
+        return self.requested is not None
+
     def after(self, minutes: float) -> None:
         """Ask for a stop once so many minutes have gone by from now."""
         self._deadline, self._limit = time.monotonic() + 60 * minutes, f"--max-minutes {minutes:g}"

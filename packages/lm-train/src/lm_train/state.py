@@ -12,6 +12,7 @@ from __future__ import annotations
 import json
 import math
 import warnings
+from collections.abc import Callable
 from dataclasses import asdict, dataclass, fields
 from pathlib import Path
 from typing import Any
@@ -22,6 +23,7 @@ from lm_train.optimizers import Optimizers
 from lm_train.run_errors import CheckpointError
 
 FORMAT_VERSION = 1
+OptimizerState = tuple[dict[str, torch.Tensor], dict[str, Any]]  # tensors, and what is none
 _GROUP_NUMBERS = ("step", "s", "largest_rate")  # of schedule-free AdamW
 _ALONE = ".*torch.distributed is disabled, unavailable or uninitialized.*"
 
@@ -65,10 +67,9 @@ class KeptState:
     numbers: dict[str, Any]
 
 
-def kept_state(optimizers: Optimizers) -> KeptState:
-    """What of the optimizers and of torch's random state has to be kept; the tensors are the live ones where they are on the CPU."""
-    tensors, numbers = optimizer_state(optimizers)
-    return KeptState(tensors | _random_state(), numbers)
+def kept_state(held: OptimizerState) -> KeptState:
+    """What has to be kept: `optimizer_state`, and torch's random state; the tensors are the live ones where they are on the CPU."""
+    return KeptState(held[0] | _random_state(), held[1])
 
 
 def write_state(folder: Path, state: RunState, kept: KeptState, *, seed: int, world_size: int = 1) -> None:
@@ -139,21 +140,30 @@ def read_record(folder: Path) -> dict[str, Any]:
     return record
 
 
-def optimizer_state(optimizers: Optimizers) -> tuple[dict[str, torch.Tensor], dict[str, Any]]:
+def optimizer_state(
+    optimizers: Optimizers,
+    *,
+    full: Callable[[torch.Tensor], torch.Tensor] = lambda tensor: tensor,
+    keep: bool = True,
+) -> OptimizerState:
     """Tensors (on the CPU) and numbers of the state, named `<optimizer>/<parameter>/<key>`.
 
     While the model holds an average (`optimizers.resting()`), also the weights that are trained: `weights/<parameter>/own`.
+    `full` makes a whole tensor of one that is spread over ranks; with `keep` false it is called, and its result let go.
     """
     names: dict[torch.Tensor, str] = {
         parameter: name for name, parameter in optimizers.model.named_parameters()
     }
-    tensors, numbers = {}, {}
+    tensors: dict[str, torch.Tensor] = {}
+    numbers: dict[str, Any] = {}
     for part in optimizers.parts:
         for parameter, state in part.optimizer.state.items():
             for key, value in state.items():
                 name = f"{part.name}/{names[parameter]}/{key}"
                 if isinstance(value, torch.Tensor):
-                    tensors[name] = _kept(value)
+                    gathered = full(value)
+                    if keep:
+                        tensors[name] = _kept(gathered)
                 else:
                     numbers[name] = value
         if part.name == "schedule-free":

@@ -95,6 +95,8 @@ def train_step(
     rows, loss, max_norm = len(inputs), 0.0, clip if clip > 0 else math.inf
     for first in range(0, rows, micro_batch or rows):
         end = min(rows, first + (micro_batch or rows))
+        if exchange is not None:
+            exchange.before_backward(last=end == rows)
         with autocast():
             part = model.loss(inputs[first:end], targets[first:end]) * ((end - first) / whole)
         part.backward()  # type: ignore[no-untyped-call]

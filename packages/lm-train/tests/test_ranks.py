@@ -156,7 +156,7 @@ def test_the_rows_of_all_ranks_are_the_batch_in_order():
 
 
 @pytest.mark.parametrize(
-    "settings", [("--optim.ema", "0.9"), ("--optim.name", "schedule-free", "--optim.lr", "0.001")]
+    "settings", [("--optim.ema", "0.9"), ("--optim.name", "schedule-free", "--schedule.name", "constant")]
 )
 def test_an_average_of_the_weights_is_kept_on_every_rank_and_goes_on_with_another_number(
     home, tmp_path, settings, monkeypatch

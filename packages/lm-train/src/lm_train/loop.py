@@ -26,7 +26,6 @@ from lm_train.samples import sample
 from lm_train.session import Session
 from lm_train.sharding import gather
 from lm_train.signals import Stop
-from lm_train.state import optimizer_state
 from lm_train.step import StepResult, run_step
 
 _SMOOTHING = 0.9  # share of the old mean in the smoothed loss
@@ -184,13 +183,12 @@ class Loop:
             return older[-1]
         with s.ranks.order(Order.SAVE):
             gathered = gather(s.model, s.optimizers, s.ranks)
-        with s.ranks.patience(), s.optimizers.resting():
-            model, held = gathered or (s.model, optimizer_state(s.optimizers))
+        with s.ranks.patience():
             return save_checkpoint(
                 s.run.checkpoints,
-                model,
+                s.model,
                 s.tokenizer,
-                held,
+                s.optimizers,
                 s.state,
                 seed=s.config.seed,
                 keep=s.config.checkpoint.keep,
@@ -198,4 +196,5 @@ class Loop:
                 facts=s.facts(),
                 world_size=s.ranks.world,
                 background=s.background,
+                gathered=gathered,
             )

@@ -161,14 +161,12 @@ class Loop:
 
     def write_samples(self, prompts: tuple[str, ...]) -> bool:
         """Let the model continue each prompt; into samples.jsonl and onto the screen. False where a stop was asked for."""
-        s, written = self.s, []
+        s, c, written = self.s, self.s.config, []
         for prompt in prompts:
             if self.stop.requested:
                 return False
             with s.ranks.patience(), s.optimizers.resting():
-                text = sample(
-                    s.model, s.tokenizer, prompt, s.config.samples, seed=s.config.seed, ranks=s.ranks
-                )
+                text = sample(s.model, s.tokenizer, prompt, c.samples, seed=c.seed, ranks=s.ranks)
             written.append((prompt, text))
             s.log_sample(prompt, text)
             self.display.sample(s.state.step, prompt, text)

@@ -2,6 +2,7 @@
 
 import json
 import re
+from pathlib import Path
 
 import openai
 import pytest
@@ -189,6 +190,16 @@ def test_openais_client_completes_streams_and_lists(client, engine):
     assert chunks[-1].usage.completion_tokens == len(own.ids)
     assert [model.id for model in client.models.list()] == ["tiny"]
     assert client.models.retrieve("tiny").object == "model"
+
+
+def test_the_example_of_the_documents_runs(server, capsys):
+    document = Path(__file__).resolve().parent.parent / "docs" / "serving.md"
+    (example,) = re.findall(r"```python\n(.*?)```", document.read_text(encoding="utf-8"), re.DOTALL)
+    here = example.replace("http://127.0.0.1:8000", server.address).replace("stdlib-1/step-00000114", "tiny")
+    names = {}
+    exec(compile(here, str(document), "exec"), names)
+    names["client"].close()
+    assert len(capsys.readouterr().out) > 10
 
 
 def test_openais_client_gets_its_own_error_types(client):

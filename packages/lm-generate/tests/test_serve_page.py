@@ -173,6 +173,18 @@ def test_stopping_frees_the_slot_and_errors_are_shown(server, chromium):
 
 
 @pytest.mark.browser
+def test_a_server_with_a_token_asks_for_it(tmp_path, chromium):
+    with serve(tmp_path, load=lambda _: tiny_engine(), token="open-sesame") as server:
+        chromium.open(server.address)
+        chromium.wait("!document.getElementById('token-field').hidden")
+        assert chromium.value("document.activeElement.id") == "token"
+        chromium.type("open-sesame")
+        chromium.key("Enter")
+        chromium.wait("columns.length === 1 && document.getElementById('token-field').hidden")
+    chromium.events.clear()  # the browser itself reports the 401
+
+
+@pytest.mark.browser
 def test_a_screen_reader_is_told_of_every_control(server, chromium):
     set_up(chromium, server, "def ")
     chromium.click("#go")

@@ -164,7 +164,7 @@ def make_server(service: Service, host: str, *, token: str | None = None) -> Ser
     """The server for a socket that is bound to `host`; `run(sockets=[...])` blocks until it is stopped."""
     limits = service.limits
     config = uvicorn.Config(
-        make_app(service, token=token, hosts=LOOPBACK_NAMES if is_loopback(host) else None),
+        make_app(service, token=token, hosts=(*LOOPBACK_NAMES, host) if is_loopback(host) else None),
         http=protocol(limits),
         loop="asyncio",
         ws="none",

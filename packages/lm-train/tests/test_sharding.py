@@ -5,8 +5,11 @@ import shutil
 import signal
 from dataclasses import replace
 
+import lm_train.follow
 import pytest
 import torch
+from lm_core import read_config
+from lm_core.counts import parameter_count
 from lm_train.checkpoint import checkpoints
 from lm_train.config import OptimConfig, ScaleConfig, TrainConfig
 from lm_train.config_file import to_toml
@@ -15,6 +18,7 @@ from lm_train.ranks import Ranks
 from lm_train.run import train
 from lm_train.session import model_config
 from lm_train.sharding import choose_sharding
+from lm_train.world_plan import largest_part
 from many_ranks import at_step, run_ranks
 from run_comparison import assert_close, same_bits, state, weights
 from tiny_runs import tiny_config, tiny_corpus
@@ -41,10 +45,24 @@ def arguments(home, name, sharding, *more):
 
 
 def test_a_model_spread_over_two_ranks_trains_as_a_whole_one_and_resumes_exactly_on_any(home, tmp_path):
-    whole = run_ranks(2, arguments(home, "full", "full"), tmp_path / "full")
+    def count_my_part(rank: int) -> None:
+        sound = lm_train.follow.shard
+
+        def counted(model, *args):
+            split = sound(model, *args)
+            (tmp_path / f"part-{rank}").write_text(str(sum(p.to_local().numel() for p in model.parameters())))
+            return split
+
+        lm_train.follow.shard = counted
+
+    whole = run_ranks(2, arguments(home, "full", "full"), tmp_path / "full", count_my_part)
     assert [rank.code for rank in whole] == [0, 0], whole
     assert "4 of 8 windows each, full" in whole[0].out
     assert_close(home / "runs/full", home / "runs/one")
+    parts = [int((tmp_path / f"part-{rank}").read_text()) for rank in range(2)]
+    shape = read_config(checkpoints(home / "runs/full/checkpoints")[-1])
+    assert parts[0] == largest_part(shape, 2)
+    assert sum(parts) == parameter_count(shape)
 
     def stop_both(rank: int) -> None:
         at_step(6, lambda: os.kill(os.getpid(), signal.SIGTERM))

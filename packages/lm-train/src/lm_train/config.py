@@ -315,6 +315,8 @@ class TrainConfig:
     """CPU threads; as many as this process may use unless given."""
     compile: Annotated[bool, Parameter(group=_RUN)] = False
     """Compile the blocks first (torch.compile), for long runs on a GPU; on a CPU it rarely pays."""
+    profile: Annotated[bool, Parameter(group=_RUN)] = False
+    """Profile five steps after the first ten: profile/ in the run's folder has a trace and a table of where their time goes."""
     init_from: Annotated[str | None, Parameter(group=_RUN)] = None
     """Fine-tune: start from the weights of a model folder, a checkpoint or a run, with its shape and its tokenizer."""
     log: Annotated[tuple[Literal["wandb", "console-json"], ...], Parameter(group=_RUN, negative=())] = ()

@@ -25,6 +25,7 @@ from lm_train.evaluate import evaluate
 from lm_train.exchange import Exchange
 from lm_train.mixture import MixedIn, data_fingerprint, training_batches
 from lm_train.optimizers import Optimizers
+from lm_train.profiling import Ranges, no_ranges
 from lm_train.ranks import Order, Ranks
 from lm_train.read_ahead import ReadAhead
 from lm_train.run_errors import LeaderError
@@ -48,6 +49,7 @@ class Follower:
     ahead: ReadAhead[tuple[torch.Tensor, torch.Tensor]]
     ranks: Ranks
     exchange: Exchange | None = None
+    ranges: Ranges = no_ranges
 
 
 def lead(s: Session) -> None:

@@ -101,7 +101,7 @@ class Loop:
         s, step = self.s, self.s.state.step
         started = time.perf_counter()
         factor = s.budget.factor(step, s.state.total_steps)
-        with s.ranks.order(Order.STEP, step, factor):
+        with s.ranks.order(Order.STEP, step, factor), s.profiled():
             result = run_step(s, step, factor)
         s.recent.append(time.perf_counter() - started)
         s.state.seconds += s.recent[-1]

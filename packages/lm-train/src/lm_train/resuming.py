@@ -16,6 +16,7 @@ FREE = frozenset(
         "threads",
         "micro_batch",
         "recompute",
+        "profile",
         "max_minutes",
         "log",
         "name",

@@ -5,6 +5,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import hashlib
 import json
 import math
@@ -39,6 +40,7 @@ from lm_train.launcher import processes_here
 from lm_train.metrics import ConsoleJson, JsonLines, Logger, Loggers, Wandb, drop_after, require_wandb
 from lm_train.mixture import MixedIn, data_fingerprint, mean_bytes_per_token, training_batches
 from lm_train.optimizers import Optimizers
+from lm_train.profiling import Ranges, StepProfiler, no_ranges, ranges
 from lm_train.ranks import Ranks
 from lm_train.read_ahead import ReadAhead
 from lm_train.resuming import check_changes
@@ -78,6 +80,8 @@ class Session:
         self.batches = training_batches(c, self.dataset, self.mixed)
         rows = self.ranks.rows(c.batch)
         self.ahead = ReadAhead(lambda step: self.batches.rows(step, *rows))
+        self.profiler = StepProfiler(self.run.path / "profile", self.run.log) if c.profile else None
+        self.ranges: Ranges = ranges if c.profile else no_ranges
         self.background = Background(self.model) if c.checkpoint.background else None
         self.exchange = (
             None if self.ranks.alone or self.sharding != REPLICATE else Exchange(self.model, self.ranks)
@@ -166,7 +170,13 @@ class Session:
         if self.background is not None:
             self.background.wait() if wait else self.background.check()
 
+    def profiled(self) -> contextlib.AbstractContextManager[object]:
+        """Around a step: what the profiler sees, if there is one."""
+        return contextlib.nullcontext() if self.profiler is None else self.profiler.step()
+
     def close(self) -> None:
+        if self.profiler is not None:
+            self.profiler.close()
         self.ahead.close()
         if self.background is not None:
             self.background.join()

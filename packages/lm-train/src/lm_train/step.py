@@ -18,6 +18,7 @@ from lm_train.device import Device
 from lm_train.exchange import Exchange
 from lm_train.optimizers import Optimizers
 from lm_train.permutation import keyed_below
+from lm_train.profiling import Ranges, no_ranges
 from lm_train.ranks import Ranks
 from lm_train.read_ahead import ReadAhead
 
@@ -48,6 +49,8 @@ class Learner(Protocol):
     def ranks(self) -> Ranks: ...
     @property
     def exchange(self) -> Exchange | None: ...
+    @property
+    def ranges(self) -> Ranges: ...
 
 
 def run_step(learner: Learner, step: int, factor: float) -> StepResult:
@@ -58,7 +61,8 @@ def run_step(learner: Learner, step: int, factor: float) -> StepResult:
         if c.model.dropout:  # other rows, other masks; a function of the step, so that nothing need be saved
             torch.manual_seed(keyed_below(1 << 62, "lm-train dropout", c.seed, step, ranks.rank))
     learner.optimizers.set_step(step, factor)
-    inputs, targets = (ids.to(learner.device.kind) for ids in learner.ahead(step))
+    with learner.ranges("read"):
+        inputs, targets = (ids.to(learner.device.kind) for ids in learner.ahead(step))
     return train_step(
         learner.model,
         learner.optimizers,
@@ -68,6 +72,7 @@ def run_step(learner: Learner, step: int, factor: float) -> StepResult:
         micro_batch=c.micro_batch,
         autocast=learner.device.autocast,
         exchange=exchange,
+        ranges=learner.ranges,
     )
 
 
@@ -81,6 +86,7 @@ def train_step(
     micro_batch: int | None = None,
     autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     exchange: Exchange | None = None,
+    ranges: Ranges = no_ranges,
 ) -> StepResult:
     """Update the model on one batch of (batch, context) ids; a loss or gradient that is not finite updates nothing.
 
@@ -97,16 +103,19 @@ def train_step(
         end = min(rows, first + (micro_batch or rows))
         if exchange is not None:
             exchange.before_backward(last=end == rows)
-        with autocast():
+        with ranges("forward"), autocast():
             part = model.loss(inputs[first:end], targets[first:end]) * ((end - first) / whole)
-        part.backward()  # type: ignore[no-untyped-call]
-        loss += part.item()
-    if exchange is None:
-        result = StepResult(loss, clip_grad_norm(model.parameters(), max_norm).item(), True)
-    else:
-        result = StepResult(exchange.finish(loss), exchange.clip(max_norm), True)
+        with ranges("backward"):
+            part.backward()  # type: ignore[no-untyped-call]
+            loss += part.item()
+    with ranges("clip"):
+        if exchange is None:
+            result = StepResult(loss, clip_grad_norm(model.parameters(), max_norm).item(), True)
+        else:
+            result = StepResult(exchange.finish(loss), exchange.clip(max_norm), True)
     if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):
         optimizers.zero_grad()
         return StepResult(result.loss, result.grad_norm, False)
-    optimizers.step()
+    with ranges("update"):
+        optimizers.step()
     return result

@@ -1,0 +1,85 @@
+"""`--profile`: where the time of some steps goes, as a table of a step's parts and a trace of every operation.
+
+    runs/<name>/profile/trace.json    for https://ui.perfetto.dev or chrome://tracing
+    runs/<name>/profile/table.txt     the parts of a step, and the dearest operations
+
+Profiled are five steps after the first ten. Without the option `ranges` is a function that does nothing.
+"""
+
+from __future__ import annotations
+
+import contextlib
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+import torch
+
+Ranges = Callable[[str], contextlib.AbstractContextManager[object]]
+FIRST_STEP, STEPS = 10, 5
+PARTS = ("read", "forward", "backward", "clip", "update")
+_OPERATIONS = 20  # rows of the second table
+_NOTHING: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
+
+
+def no_ranges(part: str) -> contextlib.AbstractContextManager[object]:
+    """Marks nothing."""
+    return _NOTHING
+
+
+def ranges(part: str) -> contextlib.AbstractContextManager[object]:
+    """Marks a part of a step for the profiler."""
+    found: contextlib.AbstractContextManager[object] = torch.profiler.record_function(part)
+    return found
+
+
+class StepProfiler:
+    """Profiles steps 10 to 14 of a process (counted from where it began); `say` gets the table's lines once it is done."""
+
+    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
+        self.folder, self._say = folder, say
+        self._seen = 0
+        self._profile: torch.profiler.profile | None = None
+
+    @contextlib.contextmanager
+    def step(self) -> Iterator[None]:
+        """Around each step."""
+        if self._seen == FIRST_STEP:
+            self._profile = torch.profiler.profile()
+            self._profile.start()
+        yield
+        self._seen += 1
+        if self._profile is not None and self._seen == FIRST_STEP + STEPS:
+            self.close()
+
+    def close(self) -> None:
+        """Write what has been profiled, also of fewer steps where the run ends early."""
+        if self._profile is None:
+            return
+        profile, self._profile = self._profile, None
+        profile.stop()
+        steps = self._seen - FIRST_STEP
+        self.folder.mkdir(exist_ok=True)
+        profile.export_chrome_trace(str(self.folder / "trace.json"))
+        lines = part_lines(profile, max(1, steps))
+        operations = profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=_OPERATIONS)
+        (self.folder / "table.txt").write_text("\n".join([*lines, "", operations]), encoding="utf-8")
+        for line in [*lines, f"profile    {self.folder / 'trace.json'}, table.txt"]:
+            self._say(line)
+
+
+def part_lines(profile: torch.profiler.profile, steps: int) -> list[str]:
+    """Milliseconds a step of each of its parts, by the CPU's clock; where a GPU computes, what it was busy with too."""
+    averages = {event.key: event for event in profile.key_averages()}
+    found = [(part, averages[part]) for part in PARTS if part in averages]
+    whole = sum(event.cpu_time_total for _, event in found) or 1.0
+    lines = [f"a step     {whole / steps / 1000:.2f} ms in its parts, mean of {steps} steps"]
+    for part, event in found:
+        gpu = (
+            f"   {event.device_time_total / steps / 1000:9.2f} ms on the GPU"
+            if event.device_time_total
+            else ""
+        )
+        lines.append(
+            f"  {part:8} {event.cpu_time_total / steps / 1000:9.2f} ms  {event.cpu_time_total / whole:6.1%}{gpu}"
+        )
+    return lines

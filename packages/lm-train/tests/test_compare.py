@@ -161,6 +161,14 @@ def test_the_same_variant_twice_differs_by_nothing(home, monkeypatch):
     )
 
 
+def test_a_study_on_several_ranks_is_refused(capsys, monkeypatch):
+    monkeypatch.setenv("WORLD_SIZE", "2")
+    monkeypatch.setenv("RANK", "0")
+    for command in (["compare", "batch=2,4"], ["sweep", "shape"]):
+        assert cli.run(command) == 2
+        assert "in one process each; start it without torchrun" in capsys.readouterr().err
+
+
 def test_a_trial_without_a_checkpoint_is_named(home):
     trial = comparison(tiny_config(home, steps=2), ["batch=2,3"], 1)[0][0]
     run = home / "runs/broken" / trial.name

@@ -7,7 +7,8 @@ from pathlib import Path
 
 from lm_train.command_types import Action, Config, Files
 from lm_train.config import TrainConfig
-from lm_train.launcher import EXIT_STOPPED
+from lm_train.errors import ConfigError
+from lm_train.launcher import EXIT_STOPPED, launched
 from lm_train.signals import Stop
 
 
@@ -72,6 +73,7 @@ def compare_command(
         from lm_train.study import held_out, run_trial
         from lm_train.study_page import write_comparison
 
+        _alone("compare")
         grid = comparison(_one_clock(settings, stop), vary, seeds)
         folder = Path(settings.out) / (settings.name or f"{stem(settings.data)}-compare")
         display, runs = open_display(), []
@@ -122,6 +124,7 @@ def sweep_command(
         from lm_train.sweep import Search
         from lm_train.sweep_file import read_sweep
 
+        _alone("sweep")
         plan = read_sweep(file, runs)
         folder = Path(settings.out) / (settings.name or f"sweep-{plan.name}")
         search = Search(plan, _one_clock(settings, stop))
@@ -143,6 +146,14 @@ def sweep_command(
         return 0
 
     return sweep
+
+
+def _alone(command: str) -> None:
+    """Raises ConfigError under a launcher, whose processes end after one run."""
+    if launched():
+        raise ConfigError(
+            f"{command} trains one run after another, in one process each; start it without torchrun"
+        )
 
 
 def _one_clock(settings: TrainConfig, stop: Stop) -> TrainConfig:

@@ -156,6 +156,7 @@ def test_a_rank_that_is_stuck_is_named_and_every_rank_prints_its_stack(home, tmp
         assert "rank 1 has been without progress for 4 s while the others wait" in rank.err
     assert "all_reduce" in ended[0].err
     assert "stuck_in_here" in ended[1].err
+    assert "rank 1 has been without progress" in (home / "runs/stuck/log.txt").read_text()
 
 
 def test_no_rank_but_the_first_needs_a_disk_or_looks_at_the_checkpoints(home, tmp_path):

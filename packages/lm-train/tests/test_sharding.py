@@ -129,6 +129,7 @@ def test_every_optimizer_trains_spread_as_it_does_whole(home, tmp_path, monkeypa
     assert_close(home / f"runs/{optimizer}", home / f"runs/{optimizer}-one")
 
 
+@pytest.mark.slow
 def test_a_loss_that_is_not_finite_on_one_part_skips_the_step_on_all(home, tmp_path):
     from lm_core import Transformer
 

@@ -78,6 +78,8 @@ class Heart:
         clock: Callable[[], float] = time.monotonic,
     ) -> None:
         self.seconds = DEFAULT_SECONDS
+        self.note: Callable[[str], None] | None = None
+        """What else is told of the verdict before the process ends: rank 0's log file."""
         self._store, self.rank, self.world, self._clock = store, rank, world, clock
         self._progress, self._waiting, self._patient, self._beats = 0, False, 0, 0
         self._ended = threading.Event()
@@ -152,6 +154,9 @@ class Heart:
             file=sys.stderr,
             flush=True,
         )
+        if self.note is not None:
+            with contextlib.suppress(OSError):  # the process ends either way
+                self.note(verdict)
         faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
         os._exit(EXIT_STALLED)
 

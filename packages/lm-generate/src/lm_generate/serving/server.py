@@ -174,7 +174,7 @@ def make_server(service: Service, host: str, *, token: str | None = None) -> Ser
         access_log=False,
         proxy_headers=False,
         server_header=False,
-        timeout_keep_alive=int(limits.idle_seconds),
+        timeout_keep_alive=max(1, round(limits.idle_seconds)),
         timeout_graceful_shutdown=int(limits.grace_seconds) + 5,
         h11_max_incomplete_event_size=limits.header_bytes,
     )

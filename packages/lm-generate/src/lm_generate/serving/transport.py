@@ -50,8 +50,8 @@ def too_large(limits: Limits) -> Problem:
 async def unless_gone(
     receive: Receive, work: Coroutine[Any, Any, Result], *signs: Coroutine[Any, Any, None]
 ) -> Result:
-    """What `work` returns; it is cancelled, and ClientGoneError raised, when the client goes away before, or one of `signs`
-    that it does not listen returns."""
+    """What `work` returns. It is cancelled, and ClientGoneError raised, when the client goes away before, or when one of
+    `signs` returns, each of which waits for a reason to give the client up."""
     task = asyncio.ensure_future(work)
     others = [asyncio.ensure_future(sign) for sign in (disconnected(receive), *signs)]
     try:

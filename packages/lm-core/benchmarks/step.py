@@ -1,4 +1,4 @@
-"""Time of one training step (forward, loss, backward; no optimizer), beside transformers' and torch.nn's models of the same shape.
+"""Time of one training step (forward, loss, backward; no optimizer), beside other libraries' models of the same shape (peers.py).
 
     python benchmarks/step.py                            # the default model of the first run, 2 threads
     python benchmarks/step.py --preset issue --json      # vocabulary 10,000, context 256, d 512
@@ -19,8 +19,8 @@ from collections.abc import Callable
 import torch
 from lm_core import ModelConfig, Transformer, cross_entropy
 from lm_core.counts import flops_per_token, parameter_count
+from peers import installed_peers, peer_step
 from torch import Tensor
-from torch_llama import TorchLlama
 
 PRESETS = {
     "first-run": (
@@ -77,45 +77,6 @@ def forward_only(logits: Callable[[], Tensor]) -> Callable[[], None]:
     return step
 
 
-def transformers_model(config: ModelConfig) -> torch.nn.Module:
-    import transformers
-
-    shape = {
-        "vocab_size": config.vocab_size,
-        "hidden_size": config.d_model,
-        "intermediate_size": config.d_ff,
-        "num_hidden_layers": config.n_layers,
-        "num_attention_heads": config.n_heads,
-        "num_key_value_heads": config.n_kv_heads,
-        "head_dim": config.d_head,
-        "max_position_embeddings": config.context,
-    }
-    if config.qk_norm:
-        return transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**shape))
-    return transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape))
-
-
-def torch_step(config: ModelConfig, ids: Tensor, targets: Tensor) -> Callable[[], None]:
-    model = TorchLlama(config)
-
-    def step() -> None:
-        model.zero_grad(set_to_none=True)
-        torch.nn.functional.cross_entropy(model(ids).flatten(0, 1), targets.flatten()).backward()
-
-    return step
-
-
-def transformers_step(config: ModelConfig, ids: Tensor, targets: Tensor) -> Callable[[], None]:
-    model = transformers_model(config)
-
-    def step() -> None:
-        model.zero_grad(set_to_none=True)
-        logits = model(input_ids=ids, use_cache=False).logits
-        torch.nn.functional.cross_entropy(logits.flatten(0, 1), targets.flatten()).backward()
-
-    return step
-
-
 def measure(
     steps: dict[str, Callable[[], None]], rounds: int, clock: Callable[[], float]
 ) -> dict[str, float]:
@@ -133,34 +94,29 @@ def measure(
 def contenders(
     config: ModelConfig, ids: Tensor, targets: Tensor, options: argparse.Namespace
 ) -> dict[str, Callable[[], None]]:
+    peers = {} if options.no_peer else installed_peers(config)
     if options.forward:
         ours, plain = Transformer(config), Transformer(config, fast=False)
         steps = {
             "lm-core": forward_only(lambda: ours(ids)),
             "lm-core fast=False": forward_only(lambda: plain(ids)),
         }
-        if not options.no_peer:
-            theirs = transformers_model(config)
-            steps["transformers"] = forward_only(lambda: theirs(input_ids=ids, use_cache=False).logits)
-            layers = TorchLlama(config)
-            steps["torch.nn layers"] = forward_only(lambda: layers(ids))
+        for name, (_, logits) in peers.items():
+            steps[name] = forward_only(lambda logits=logits: logits(ids))
         return steps
     steps = {
         "lm-core": our_step(config, True, ids, targets),
         "lm-core model.loss": chunked_step(config, ids, targets),
         "lm-core fast=False": our_step(config, False, ids, targets),
     }
-    if not options.no_peer:
-        steps["transformers"] = transformers_step(config, ids, targets)
-        steps["torch.nn layers"] = torch_step(config, ids, targets)
+    for name, peer in peers.items():
+        steps[name] = peer_step(peer, ids, targets)
     if options.compile:
         model = Transformer(config)
         steps["lm-core compiled"] = compiled_step(model, lambda: model(ids), targets)
-        if not options.no_peer:
-            peer = transformers_model(config)
-            steps["transformers compiled"] = compiled_step(
-                peer, lambda: peer(input_ids=ids, use_cache=False).logits, targets
-            )
+        if peers:
+            theirs, their_logits = peers["transformers"]
+            steps["transformers compiled"] = compiled_step(theirs, lambda: their_logits(ids), targets)
     return steps
 
 

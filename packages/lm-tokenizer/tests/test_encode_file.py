@@ -75,20 +75,26 @@ def test_bytes_that_are_no_utf8_are_kept(tmp_path: Path):
 
 
 def test_a_file_of_many_windows_has_the_ids_of_its_documents(tmp_path: Path):
-    # Windows are 8 MiB; documents and separators fall on their borders at some of these lengths.
+    # Windows are 256 KiB. Those that end among documents of one letter begin with a separator, for there is no other cut.
     tokenizer = trained()
     documents = [
         sample_texts.PROSE * 11,
         sample_texts.SCRIPTS * 7,
         "x1 " * 99_991,
         sample_texts.CODE * 13,
-    ] * 40
+        *["a" * 70_001] * 5,
+        "",
+    ] * 7
     source = write(tmp_path / "text", END.join(documents))
-    assert source.stat().st_size > 9 << 20
-    expected = [tokenizer.encode(document) for document in documents[:4]] * 40
-    result = tokenizer.encode_file(source, tmp_path / "ids", separator=END)
-    assert result.documents == 160
+    assert source.stat().st_size > 4 << 20
+    end = tokenizer.special_tokens[END]
+    expected = [[*tokenizer.encode(document), end] for document in documents[:9]] * 7
+    result = tokenizer.encode_file(
+        source, tmp_path / "ids", separator=END, append=END, ends=tmp_path / "ends"
+    )
+    assert result.documents == 63
     assert ids_in(tmp_path / "ids") == [id for ids in expected for id in ids]
+    assert ids_in(tmp_path / "ends", "<u8") == np.cumsum([len(ids) for ids in expected]).tolist()
 
 
 def test_the_dtype_follows_the_vocabulary(tmp_path: Path):

@@ -2,7 +2,7 @@
 
 use std::ops::Range;
 use std::sync::atomic::{AtomicUsize, Ordering};
-use std::sync::{Arc, Mutex};
+use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::encode::{Encoder, moved};
 use crate::error::Error;
@@ -15,7 +15,7 @@ use crate::windows::chunks;
 /// Bytes that a thread takes at a time from a long text.
 const CHUNK: usize = 1 << 18;
 
-/// Parts whose memory is kept between calls: 64 MiB at most, what `encode_file` needs for a window.
+/// Parts whose memory is kept between calls: 64 MiB at most.
 const SPARE: usize = 32;
 
 /// The ids of many texts in one array; those of text `i` are `ids[offsets[i]..offsets[i + 1]]`.
@@ -65,24 +65,6 @@ impl EncoderPool {
         wanted: usize,
         progress: &mut Progress<'_>,
     ) -> Result<Batch, (usize, Error)> {
-        let mut batch = Batch { ids: Vec::new(), offsets: vec![0; texts.len() + 1] };
-        self.encode_each(texts, special, wanted, progress, &mut |text, ids| {
-            batch.ids.extend_from_slice(ids);
-            batch.offsets[text + 1] = batch.ids.len();
-        })?;
-        Ok(batch)
-    }
-
-    /// The same, but `take(text, ids)` gets the ids of one part of a text after the other, in order, once all are
-    /// encoded; every text has at least one part. Their memory is used again by the next call.
-    pub fn encode_each(
-        &mut self,
-        texts: &[&[u8]],
-        special: &SpecialTokens,
-        wanted: usize,
-        progress: &mut Progress<'_>,
-        take: &mut dyn FnMut(usize, &[u32]),
-    ) -> Result<(), (usize, Error)> {
         let tasks = tasks(self.vocabulary.pattern(), texts, special);
         let results: Vec<Mutex<Result<Vec<u32>, Error>>> =
             tasks.iter().map(|_| Mutex::new(Ok(self.spare.pop().unwrap_or_default()))).collect();
@@ -103,15 +85,18 @@ impl EncoderPool {
         if outcome == Err(Error::Interrupted) {
             return Err((0, Error::Interrupted));
         }
+        let total = results.iter().map(|result| lock(result).as_ref().map_or(0, Vec::len)).sum();
+        let mut batch = Batch { ids: Vec::with_capacity(total), offsets: vec![0; texts.len() + 1] };
         for (task, result) in tasks.iter().zip(results) {
-            let ids = result.into_inner().unwrap_or_else(std::sync::PoisonError::into_inner);
+            let ids = result.into_inner().unwrap_or_else(PoisonError::into_inner);
             let ids = ids.map_err(|error| (task.text, error))?;
-            take(task.text, &ids);
+            batch.ids.extend_from_slice(&ids);
+            batch.offsets[task.text + 1] = batch.ids.len();
             if self.spare.len() < SPARE && ids.capacity() <= 2 * CHUNK {
                 self.spare.push(ids);
             }
         }
-        Ok(())
+        Ok(batch)
     }
 }
 

@@ -73,6 +73,19 @@ def test_what_is_no_integer_is_a_type_error():
         trained().decode([1.5])  # type: ignore[list-item]
 
 
+def test_a_list_may_hold_integers_of_any_class_even_ones_that_change_it():
+    class Number:
+        def __index__(self) -> int:
+            ids.clear()
+            return 98
+
+    assert bytes_only().decode([True, np.uint8(98), 99]) == "\x01bc"
+    ids = [97, Number(), 99]
+    with pytest.raises(IndexError):
+        bytes_only().decode(ids)  # type: ignore[arg-type]
+    assert ids == []
+
+
 def test_bytes_that_are_no_text_are_replaced_or_refused():
     assert bytes_only().decode([0x61, 0xFF, 0x62]) == "a\ufffdb"
     with pytest.raises(DecodeError, match="not UTF-8 at byte 1"):

@@ -223,6 +223,16 @@ impl Core {
         self.counted(string, allowed, disallowed)
     }
 
+    fn count_batch(
+        &self,
+        py: Python<'_>,
+        texts: Vec<Bound<'_, PyString>>,
+        allowed: &Bound<'_, PyAny>,
+        disallowed: &Bound<'_, PyAny>,
+    ) -> PyResult<Vec<usize>> {
+        self.counted_batch(py, &texts, allowed, disallowed)
+    }
+
     fn encode_ordinary<'py>(&self, string: &Bound<'py, PyString>) -> PyResult<Bound<'py, PyList>> {
         self.encode_bytes(string.py(), text(string)?.as_bytes())
     }

@@ -1,5 +1,5 @@
 //! Text to ids, without the GIL and stoppable where a text is long.
-use lm_bpe::{Batch, Error, SpecialTokens};
+use lm_bpe::{Batch, EncoderPool, Error, Progress, SpecialTokens};
 use pyo3::prelude::*;
 use pyo3::types::PyString;
 
@@ -48,9 +48,24 @@ impl Core {
         let (py, text) = (string.py(), text(string)?);
         let policy = Policy::new(self, allowed, disallowed)?;
         policy.check(py, text)?;
+        if text.len() > SHORT {
+            return self.counts_of(py, &[text.as_bytes()], policy.search()).map(|counts| counts[0]);
+        }
         let count =
             || self.pools.with(&self.vocabulary, |pool| pool.encoders(1)[0].count(text.as_bytes(), policy.search()));
         py.detach(count).map_err(|error| to_python(py, &error))
+    }
+
+    /// How many ids many texts have, on all threads.
+    pub fn counted_batch(
+        &self,
+        py: Python<'_>,
+        texts: &[Bound<'_, PyString>],
+        allowed: &Bound<'_, PyAny>,
+        disallowed: &Bound<'_, PyAny>,
+    ) -> PyResult<Vec<usize>> {
+        let policy = Policy::new(self, allowed, disallowed)?;
+        self.counts_of(py, &checked(py, texts, &policy)?, policy.search())
     }
 
     /// The ids of many texts, on all threads.
@@ -62,27 +77,44 @@ impl Core {
         disallowed: &Bound<'_, PyAny>,
     ) -> PyResult<Batch> {
         let policy = Policy::new(self, allowed, disallowed)?;
-        let mut bytes = Vec::with_capacity(texts.len());
-        for (index, string) in texts.iter().enumerate() {
-            let text = text(string).and_then(|text| policy.check(py, text).map(|()| text));
-            bytes.push(text.map_err(|error| in_text(py, index, error))?.as_bytes());
-        }
-        self.batch_of(py, &bytes, policy.search())
+        self.batch_of(py, &checked(py, texts, &policy)?, policy.search())
     }
 
     fn batch_of(&self, py: Python<'_>, texts: &[&[u8]], special: &SpecialTokens) -> PyResult<Batch> {
-        let total = texts.iter().map(|text| text.len() as u64).sum();
+        self.watched(py, texts, |pool, tick| pool.encode_batch(texts, special, 0, tick))
+    }
+
+    fn counts_of(&self, py: Python<'_>, texts: &[&[u8]], special: &SpecialTokens) -> PyResult<Vec<usize>> {
+        self.watched(py, texts, |pool, tick| pool.count_batch(texts, special, 0, tick))
+    }
+
+    /// Work on texts that Ctrl-C ends; an error says which of several texts it is about.
+    fn watched<T: Send>(
+        &self,
+        py: Python<'_>,
+        texts: &[&[u8]],
+        work: impl Send + FnOnce(&mut EncoderPool, &mut Progress<'_>) -> Result<T, (usize, Error)>,
+    ) -> PyResult<T> {
         let mut watch = Watch::new(None);
-        let encoded = py.detach(|| {
-            let tick = &mut |done| watch.at("encoding", done, Some(total));
-            self.pools.with(&self.vocabulary, |pool| pool.encode_batch(texts, special, 0, tick))
+        let done = py.detach(|| {
+            let tick = &mut |done| watch.at("encoding", done, None);
+            self.pools.with(&self.vocabulary, |pool| work(pool, tick))
         });
-        encoded.or_else(|(index, error)| {
+        done.or_else(|(index, error)| {
             let alone = texts.len() == 1 || error == Error::Interrupted;
-            let error = watch.end::<Batch>(py, Err(error));
+            let error = watch.end::<T>(py, Err(error));
             if alone { error } else { error.map_err(|error| in_text(py, index, error)) }
         })
     }
+}
+
+/// The bytes of texts, none of which has a special token that is not to be there.
+fn checked<'a>(py: Python<'_>, texts: &'a [Bound<'_, PyString>], policy: &Policy<'_>) -> PyResult<Vec<&'a [u8]>> {
+    let check = |(index, string): (usize, &'a Bound<'_, PyString>)| {
+        let text = text(string).and_then(|text| policy.check(py, text).map(|()| text));
+        text.map(str::as_bytes).map_err(|error| in_text(py, index, error))
+    };
+    texts.iter().enumerate().map(check).collect()
 }
 
 /// The same error, which says which of several texts it is about.

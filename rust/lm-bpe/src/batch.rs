@@ -65,38 +65,74 @@ impl EncoderPool {
         wanted: usize,
         progress: &mut Progress<'_>,
     ) -> Result<Batch, (usize, Error)> {
+        let memory = std::mem::take(&mut self.spare);
+        let parts = self.each_part(texts, special, wanted, progress, memory, |encoder, text, ids: &mut Vec<u32>| {
+            ids.clear();
+            encoder.encode(text, special, ids)
+        })?;
+        let total = parts.iter().map(|part| part.1.len()).sum();
+        let mut batch = Batch { ids: Vec::with_capacity(total), offsets: vec![0; texts.len() + 1] };
+        for (text, ids) in parts {
+            batch.ids.extend_from_slice(&ids);
+            batch.offsets[text + 1] = batch.ids.len();
+            if self.spare.len() < SPARE && ids.capacity() <= 2 * CHUNK {
+                self.spare.push(ids);
+            }
+        }
+        Ok(batch)
+    }
+
+    /// How many ids each text has, as [`Encoder::count`] would say; else as [`EncoderPool::encode_batch`].
+    pub fn count_batch(
+        &mut self,
+        texts: &[&[u8]],
+        special: &SpecialTokens,
+        wanted: usize,
+        progress: &mut Progress<'_>,
+    ) -> Result<Vec<usize>, (usize, Error)> {
+        let parts = self.each_part(texts, special, wanted, progress, Vec::new(), |encoder, text, count| {
+            encoder.count(text, special).map(|ids| *count = ids)
+        })?;
+        let mut counts = vec![0; texts.len()];
+        for (text, count) in parts {
+            counts[text] += count;
+        }
+        Ok(counts)
+    }
+
+    /// `work(encoder, part, result)` for the parts of all texts, each of which has at least one: the number of the
+    /// text and the result, in order. Results begin as those in `memory`, then as new ones.
+    fn each_part<R: Default + Send>(
+        &mut self,
+        texts: &[&[u8]],
+        special: &SpecialTokens,
+        wanted: usize,
+        progress: &mut Progress<'_>,
+        mut memory: Vec<R>,
+        work: impl Fn(&mut Encoder, &[u8], &mut R) -> Result<(), Error> + Sync,
+    ) -> Result<Vec<(usize, R)>, (usize, Error)> {
         let tasks = tasks(self.vocabulary.pattern(), texts, special);
-        let results: Vec<Mutex<Result<Vec<u32>, Error>>> =
-            tasks.iter().map(|_| Mutex::new(Ok(self.spare.pop().unwrap_or_default()))).collect();
+        let results: Vec<Mutex<(R, Result<(), Error>)>> =
+            tasks.iter().map(|_| Mutex::new((memory.pop().unwrap_or_default(), Ok(())))).collect();
         let next = AtomicUsize::new(0);
         let encoders = self.encoders(threads(wanted).min(tasks.len()));
         let outcome = share(encoders, progress, |encoder| {
             // Tasks are handed out in order and always finished, so the first failure is found whoever fails first.
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(task) = tasks.get(index) else { return Ok(None) };
-            let memory = std::mem::replace(&mut *lock(&results[index]), Ok(Vec::new()));
-            let mut ids = memory.unwrap_or_default();
-            ids.clear();
-            let done = encoder.encode(&texts[task.text][task.range.clone()], special, &mut ids);
-            let done = done.map_err(|error| moved(error, task.range.start));
-            *lock(&results[index]) = done.clone().map(|()| ids);
-            done.map(|()| Some(task.range.len()))
+            let (result, done) = &mut *lock(&results[index]); // which nobody else wants
+            *done = work(encoder, &texts[task.text][task.range.clone()], result)
+                .map_err(|error| moved(error, task.range.start));
+            done.clone().map(|()| Some(task.range.len()))
         });
         if outcome == Err(Error::Interrupted) {
             return Err((0, Error::Interrupted));
         }
-        let total = results.iter().map(|result| lock(result).as_ref().map_or(0, Vec::len)).sum();
-        let mut batch = Batch { ids: Vec::with_capacity(total), offsets: vec![0; texts.len() + 1] };
-        for (task, result) in tasks.iter().zip(results) {
-            let ids = result.into_inner().unwrap_or_else(PoisonError::into_inner);
-            let ids = ids.map_err(|error| (task.text, error))?;
-            batch.ids.extend_from_slice(&ids);
-            batch.offsets[task.text + 1] = batch.ids.len();
-            if self.spare.len() < SPARE && ids.capacity() <= 2 * CHUNK {
-                self.spare.push(ids);
-            }
-        }
-        Ok(batch)
+        let results = tasks.iter().zip(results).map(|(task, result)| {
+            let (result, done) = result.into_inner().unwrap_or_else(PoisonError::into_inner);
+            done.map(|()| (task.text, result)).map_err(|error| (task.text, error))
+        });
+        results.collect()
     }
 }
 

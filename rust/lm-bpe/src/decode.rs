@@ -3,34 +3,48 @@
 use std::sync::Arc;
 
 use crate::error::Error;
-use crate::token_table::SHORT;
+use crate::token_table::Short;
 use crate::vocab::Vocabulary;
+
+/// So few ids are not worth a table of all short tokens.
+const FEW: usize = 64;
 
 impl Vocabulary {
     /// The bytes of all ids in a row, special tokens' text included.
     /// Fails with [`Error::UnknownId`] at the first id that is no token. O(bytes).
     pub fn decode(&self, ids: &[u32]) -> Result<Vec<u8>, Error> {
-        const MANY: usize = 1 << 10;
-        let mut bytes = Vec::with_capacity(4 * ids.len());
-        let mut written = 0;
-        for (block, ids) in ids.chunks(MANY).enumerate() {
-            bytes.resize(written + SHORT * (ids.len() + 1), 0); // room for what a short token writes behind its end
-            for (index, &id) in ids.iter().enumerate() {
-                if let Some((token, length)) = self.short_bytes(id) {
-                    bytes[written..written + SHORT].copy_from_slice(token);
-                    written += length;
-                    continue;
-                }
-                let position = block * MANY + index;
-                let token = self.bytes(id).ok_or(Error::UnknownId { id, position, bound: self.id_bound() })?;
-                bytes.truncate(written);
-                bytes.extend_from_slice(token);
-                written = bytes.len();
-                bytes.resize(written + SHORT * (ids.len() - index), 0);
+        const MANY: usize = 1 << 10; // ids whose bytes stay near the processor until they are copied
+        const ROOM: usize = size_of::<Short>();
+        let mut bytes = Vec::with_capacity(5 * ids.len());
+        if ids.len() < FEW {
+            for (position, &id) in ids.iter().enumerate() {
+                bytes.extend_from_slice(self.token(id, position)?);
             }
+            return Ok(bytes);
         }
-        bytes.truncate(written);
+        let table = self.short();
+        let mut block = [0; ROOM * MANY];
+        for (index, ids) in ids.chunks(MANY).enumerate() {
+            let mut written = 0;
+            for (place, &id) in ids.iter().enumerate() {
+                let short = table.get(id as usize).unwrap_or(&[0; ROOM]);
+                let length = usize::from(short[ROOM - 1]);
+                if length > 0 {
+                    block[written..written + ROOM].copy_from_slice(short); // what is behind its end comes later
+                    written += length;
+                } else {
+                    bytes.extend_from_slice(&block[..written]);
+                    written = 0;
+                    bytes.extend_from_slice(self.token(id, index * MANY + place)?);
+                }
+            }
+            bytes.extend_from_slice(&block[..written]);
+        }
         Ok(bytes)
+    }
+
+    fn token(&self, id: u32, position: usize) -> Result<&[u8], Error> {
+        self.bytes(id).ok_or(Error::UnknownId { id, position, bound: self.id_bound() })
     }
 }
 
@@ -52,8 +66,7 @@ impl DecodeStream {
     /// The text that `id` completes; empty while a character is unfinished.
     /// Fails with [`Error::UnknownId`], with nothing lost: the stream goes on as if the id had not come.
     pub fn push(&mut self, id: u32) -> Result<String, Error> {
-        let bound = self.vocabulary.id_bound();
-        let token = self.vocabulary.bytes(id).ok_or(Error::UnknownId { id, position: self.position, bound })?;
+        let token = self.vocabulary.token(id, self.position)?;
         self.position += 1;
         self.pending.extend_from_slice(token);
         let mut text = String::new();

@@ -41,7 +41,7 @@ impl MergeTable {
     /// Checks that each merge joins two tokens into their bytes in a row, and that no pair comes twice.
     pub(crate) fn new(merges: &[Merge], tokens: &TokenTable) -> Result<Self, Error> {
         let mut table = Self {
-            slots: vec![FREE; (2 * merges.len() + 1).next_power_of_two()],
+            slots: vec![FREE; (merges.len() + merges.len() / 4 + 1).next_power_of_two()],
             ascending: true,
             length: merges.len(),
             filter: vec![0; (merges.len() / 8).next_power_of_two()],

@@ -1,12 +1,15 @@
 //! Id to bytes, as slices of one arena, and bytes to id, by an open hash table.
 
+use std::sync::OnceLock;
+
 use crate::error::Error;
 use crate::hash::hash_bytes;
 
 const EMPTY: u32 = u32::MAX;
 
-/// Tokens up to this many bytes are copied at once.
-pub(crate) const SHORT: usize = 16;
+/// The bytes of a token of up to 15 bytes and, in the last place, their number; 0 there for any other id.
+/// To copy all 16 is faster than to copy as many as there are.
+pub(crate) type Short = [u8; 16];
 
 /// A token's place in the arena; no token is empty, so length 0 is an id without a token.
 #[derive(Debug, Clone, Copy, Default)]
@@ -23,6 +26,8 @@ pub(crate) struct TokenTable {
     /// Ids by the hash of their bytes, linear probing, at most half full.
     slots: Vec<u32>,
     ordinary: usize,
+    /// By id; made when many ids are to be decoded.
+    short: OnceLock<Vec<Short>>,
 }
 
 impl TokenTable {
@@ -37,6 +42,7 @@ impl TokenTable {
             spans: Vec::new(),
             slots: vec![EMPTY; (2 * tokens.len()).next_power_of_two()],
             ordinary: tokens.len(),
+            short: OnceLock::new(),
         };
         for (id, bytes) in tokens {
             if bytes.is_empty() {
@@ -77,14 +83,9 @@ impl TokenTable {
         Some(&self.arena[span.start as usize..(span.start + span.length) as usize])
     }
 
-    /// The arena from where a token of at most [`SHORT`] bytes begins, and its length: to be copied as it is, which is
-    /// faster than a copy of so many bytes.
-    #[inline(always)]
-    pub(crate) fn short_bytes(&self, id: u32) -> Option<(&[u8; SHORT], usize)> {
-        let span = self.spans.get(id as usize)?;
-        let (start, length) = (span.start as usize, span.length as usize);
-        let bytes = self.arena.get(start..start + SHORT)?.try_into().ok()?;
-        (1..=SHORT).contains(&length).then_some((bytes, length))
+    /// The short tokens by id.
+    pub(crate) fn short(&self) -> &[Short] {
+        self.short.get_or_init(|| (0..self.id_bound()).map(|id| short(self.bytes(id).unwrap_or_default())).collect())
     }
 
     pub(crate) fn id_of(&self, bytes: &[u8]) -> Option<u32> {
@@ -103,4 +104,13 @@ impl TokenTable {
             }
         }
     }
+}
+
+fn short(token: &[u8]) -> Short {
+    let mut short = [0; size_of::<Short>()];
+    if token.len() < short.len() {
+        short[..token.len()].copy_from_slice(token);
+        short[size_of::<Short>() - 1] = token.len() as u8;
+    }
+    short
 }

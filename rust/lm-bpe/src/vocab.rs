@@ -5,7 +5,7 @@ use crate::error::Error;
 use crate::joins::Joins;
 use crate::merge_table::MergeTable;
 use crate::pretokenize::Pattern;
-use crate::token_table::{SHORT, TokenTable};
+use crate::token_table::{Short, TokenTable};
 
 /// The largest id a vocabulary may use: tables are as long as their largest id, so a hostile file must not choose it.
 pub const MAX_ID: u32 = (1 << 22) - 1;
@@ -159,9 +159,8 @@ impl Vocabulary {
         self.special.iter().any(|token| token.1 == id)
     }
 
-    #[inline(always)]
-    pub(crate) fn short_bytes(&self, id: u32) -> Option<(&[u8; SHORT], usize)> {
-        self.tokens.short_bytes(id)
+    pub(crate) fn short(&self) -> &[Short] {
+        self.tokens.short()
     }
 
     pub(crate) fn merge_table(&self) -> &MergeTable {

@@ -76,3 +76,28 @@ fn short_and_long_tokens_in_any_order_decode_to_their_bytes_in_a_row() {
         assert!(error.contains(&format!("position {count}")), "{error}");
     }
 }
+
+#[test]
+fn many_ids_are_decoded_as_one_by_one() {
+    let mut tokens: Vec<(u32, Vec<u8>)> = (0..=255).map(|byte| (u32::from(byte), vec![byte])).collect();
+    tokens.extend((2..70).map(|length| (300 + length as u32, vec![b'a' + length as u8 % 26; length])));
+    let special = vec![("<|x|>".into(), 500), ("<|a special token of more than sixteen bytes|>".into(), 501)];
+    let vocabulary = Vocabulary::new(Model::bpe(Pattern::Gpt2), tokens, vec![], special).unwrap();
+    let known: Vec<u32> = vocabulary.tokens().map(|(id, _)| id).collect();
+    let mut state = 3u64;
+    for length in [0, 1, 63, 64, 65, 1023, 1024, 1025, 5000] {
+        let mut ids: Vec<u32> = (0..length)
+            .map(|_| {
+                state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
+                known[(state >> 33) as usize % known.len()]
+            })
+            .collect();
+        let wanted: Vec<u8> = ids.iter().flat_map(|&id| vocabulary.bytes(id).unwrap()).copied().collect();
+        assert_eq!(vocabulary.decode(&ids).unwrap(), wanted);
+        if let Some(last) = ids.last_mut() {
+            *last = 299; // between the tokens
+            let error = vocabulary.decode(&ids).unwrap_err().to_string();
+            assert!(error.starts_with(&format!("token id 299 at position {} is outside", length - 1)), "{error}");
+        }
+    }
+}

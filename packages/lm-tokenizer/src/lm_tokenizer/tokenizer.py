@@ -306,7 +306,8 @@ class Tokenizer:
         The target has no header: `numpy.memmap(target, dtype=result.dtype)` reads it. It appears whole, at the end;
         after an error or Ctrl-C there is none, and an older one is untouched.
 
-        source: a file or several; "-" is standard input. The text is UTF-8; other bytes are kept, cut like symbols.
+        source: a file or several; "-" is standard input; `.gz` and `.zst` are unpacked as they are read. The text is
+            UTF-8; other bytes are kept, cut like symbols.
         dtype: uint16 or uint32; by default the smaller that holds the vocabulary.
         separator: text between documents, such as "<|endoftext|>"; it is cut out. Without one each file is a
             document. A document without text is left out. Text is ordinary: no special id comes from it.
@@ -333,8 +334,8 @@ class Tokenizer:
     def count_batch(
         self, texts: Iterable[str], *, allowed_special: AllOrSome = (), disallowed_special: AllOrSome = "all"
     ) -> list[int]:
-        """How many ids each text has."""
-        return [self._core.count(text, allowed_special, disallowed_special) for text in check_texts(texts)]
+        """How many ids each text has, on all threads."""
+        return self._core.count_batch(list(check_texts(texts)), allowed_special, disallowed_special)
 
     # --- ids to text ------------------------------------------------------------------------------------------
 

@@ -1,11 +1,13 @@
 """Files of ids: the ids of the documents in a row, whole or not at all."""
 
+import gzip
 import hashlib
 from pathlib import Path
 
 import numpy as np
 import pytest
 import sample_texts
+import zstandard
 from lm_tokenizer import FileAccessError, SpecialTokenError, Tokenizer, TokenizerError
 from trained import END, trained
 
@@ -60,6 +62,24 @@ def test_an_empty_file_gives_an_empty_file(tmp_path: Path):
     result = trained().encode_file(write(tmp_path / "text", ""), tmp_path / "ids", append=END)
     assert (result.tokens, result.documents, result.largest_id, result.bytes) == (0, 0, None, 0)
     assert (tmp_path / "ids").read_bytes() == b""
+
+
+def test_compressed_files_are_encoded_as_what_is_in_them(tmp_path: Path):
+    tokenizer = trained()
+    data = (sample_texts.ALL_KINDS * 40).encode()
+    (tmp_path / "a.gz").write_bytes(gzip.compress(data))
+    (tmp_path / "b.zst").write_bytes(zstandard.compress(data[:1000]) + zstandard.compress(data[1000:]))
+    sources = [tmp_path / "a.gz", tmp_path / "b.zst"]
+    result = tokenizer.encode_file(sources, tmp_path / "ids", ends=tmp_path / "ends")
+    ids = tokenizer.encode_bytes(data)
+    assert ids_in(tmp_path / "ids") == [*ids, *ids]
+    assert ids_in(tmp_path / "ends", "<u8") == [len(ids), 2 * len(ids)]
+    assert result.text_bytes == 2 * len(data)
+    for name in ("a.gz", "b.zst"):
+        (tmp_path / name).write_bytes((tmp_path / name).read_bytes()[:-9])
+        with pytest.raises(FileAccessError, match=rf"{name}: not whole (gzip|zstd) data: "):
+            tokenizer.encode_file(tmp_path / name, tmp_path / "never")
+    assert sorted(path.name for path in tmp_path.iterdir()) == ["a.gz", "b.zst", "ends", "ids"]
 
 
 def test_special_tokens_in_the_text_are_ordinary_text(tmp_path: Path):

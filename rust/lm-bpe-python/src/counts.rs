@@ -4,6 +4,7 @@ use std::path::{Path, PathBuf};
 use lm_bpe::formats::counts_file::{self, CountsFile};
 use lm_bpe::{
     CountOptions, Error, Pattern, PretokenCounts, Progress, SpecialTokens, count_files, count_stream, count_texts,
+    is_compressed,
 };
 use pyo3::prelude::*;
 use pyo3::types::{PyBytes, PyString};
@@ -62,7 +63,8 @@ impl Counts {
         }
         // A file that cannot be looked at is reported when it is opened.
         let total = paths.iter().filter_map(|path| path.metadata().ok()).map(|data| data.len()).sum();
-        self.add(py, progress, Some(total), |tick| count_files(&paths, &options, tick))
+        let total = (!paths.iter().any(|path| is_compressed(path))).then_some(total);
+        self.add(py, progress, total, |tick| count_files(&paths, &options, tick))
     }
 
     fn merge(&mut self, other: &Self) {

@@ -1,12 +1,12 @@
 //! Counting files and texts on many threads, in bounded memory. Counts add up, so neither threads nor cuts show.
 
-use std::fs::File;
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
 use std::sync::{Mutex, PoisonError};
 
 use crate::counts::{PretokenCounts, SHARDS};
 use crate::error::Error;
+use crate::open;
 use crate::pretokenize::Pattern;
 use crate::shard::Shard;
 use crate::special::{Part, SpecialTokens};
@@ -41,7 +41,7 @@ pub fn count_texts(
     count(options, progress, |_| Ok(lock(&parts).next().map(Work::Slice)))
 }
 
-/// Counts the pretokens of files; no pretoken crosses the end of a file. Memory: a few MiB a thread, and the counts.
+/// Counts the pretokens of files, unpacked if their names end in `.gz` or `.zst`; no pretoken crosses the end of a file. Memory: a few MiB a thread, and the counts.
 /// Fails with [`Error::Io`] where a file cannot be read, with [`Error::Interrupted`] where `progress` breaks.
 pub fn count_files(
     files: &[PathBuf],
@@ -49,7 +49,7 @@ pub fn count_files(
     progress: &mut Progress<'_>,
 ) -> Result<PretokenCounts, Error> {
     let mut files = files.iter();
-    let mut open: Option<(&Path, Windows<'_, File>)> = None;
+    let mut open: Option<(&Path, Windows<'_, Box<dyn Read + Send>>)> = None;
     let source = Mutex::new(move |buffer: &mut Vec<u8>| {
         loop {
             if let Some((path, windows)) = &mut open {
@@ -59,7 +59,7 @@ pub fn count_files(
                 open = None;
             }
             let Some(path) = files.next() else { return Ok(None) };
-            let file = File::open(path).map_err(|error| read_error(path, &error))?;
+            let file = open::open(path).map_err(|error| read_error(path, &error))?;
             open = Some((path, Windows::new(file, options.pattern, &options.special, WINDOW)));
         }
     });

@@ -44,7 +44,7 @@ pub struct Written {
     pub sha256: String,
 }
 
-/// Encodes `sources` (`-` is standard input) into `target` and, with `ends`, the place in tokens where each document
+/// Encodes `sources` (`-` is standard input; `.gz` and `.zst` are unpacked) into `target` and, with `ends`, the place in tokens where each document
 /// ends as little-endian u64. Both files appear whole, or not at all. Documents without text are left out, and special
 /// tokens in text are ordinary text.
 ///

@@ -3,8 +3,6 @@
 //! The reader puts each window of text among the tasks and, in the order of the text, a place for its ids into a
 //! queue of bounded length, which is what bounds memory. Any encoder takes any task; the writer empties the queue. No
 //! thread outlives the call, and whichever ends early closes its channels, which ends the others.
-use std::fs::File;
-use std::io::Read;
 use std::path::{Path, PathBuf};
 use std::sync::Mutex;
 use std::sync::atomic::{AtomicBool, Ordering};
@@ -15,6 +13,7 @@ use super::super::error::{io, wrong};
 use super::Layout;
 use super::sink::Sink;
 use super::window::{Encoded, encode_window};
+use crate::open::open;
 use crate::threads::{Progress, lock};
 use crate::{Encoder, Error, Pattern, SpecialTokens, Windows};
 
@@ -121,11 +120,7 @@ impl<'a> Pipeline<'a> {
         spare: &Mutex<Vec<Memory>>,
         stop: &AtomicBool,
     ) -> std::io::Result<()> {
-        let file: Box<dyn Read> = match source.to_str() {
-            Some("-") => Box::new(std::io::stdin().lock()),
-            _ => Box::new(File::open(source)?),
-        };
-        let mut windows = Windows::new(file, self.pattern, self.separator, WINDOW);
+        let mut windows = Windows::new(open(source)?, self.pattern, self.separator, WINDOW);
         let mut start = 0;
         while !stop.load(Ordering::Relaxed) {
             let mut memory = lock(spare).pop().unwrap_or_default();

@@ -39,6 +39,24 @@ def test_train_writes_what_the_function_makes(folder: Path, capsys: pytest.Captu
     assert f"new.json: 400 ids, fingerprint {expected.fingerprint[:16]}" in capsys.readouterr().err
 
 
+def test_train_goes_on_from_a_tokenizer(folder: Path):
+    (folder / "corpus.txt").write_text(sample_texts.PROSE)
+    start = Tokenizer.load(folder / "tokenizer.json")
+    size = start.vocab_size + 20
+    common = [
+        "train",
+        str(folder / "corpus.txt"),
+        "--start",
+        str(folder / "tokenizer.json"),
+        "--vocab-size",
+        str(size),
+    ]
+    assert main([*common, "-o", str(folder / "further.json")]) == 0
+    further = start.train_further(files=folder / "corpus.txt", vocab_size=size)
+    assert Tokenizer.load(folder / "further.json") == further
+    assert main([*common, "-o", str(folder / "x.json"), "--pattern", "gpt2"]) == 2
+
+
 def test_train_says_when_the_text_is_too_small(folder: Path, capsys: pytest.CaptureFixture[str]):
     assert main(["train", "text.txt", "-o", "new.json"]) == 0
     assert "fewer than the 32000 asked for" in capsys.readouterr().err
@@ -59,6 +77,17 @@ def test_encode_writes_a_raw_file_and_decode_reads_it(
     assert np.fromfile("ends.bin", dtype="<u8").tolist()[-1] == len(np.fromfile("ids.bin", dtype="<u2"))
     assert main(["decode", "-t", "tokenizer.json", "ids.bin", "--dtype", "uint16"]) == 0
     assert capsysbinary.readouterr().out == f"The sea.\n{END}The lamp.\n{END}".encode()
+
+
+def test_encode_writes_a_shard_for_each_file(folder: Path, capsys: pytest.CaptureFixture[str]):
+    (folder / "b.txt").write_text("The lighthouse.")
+    command = ["encode", "text.txt", "b.txt", "-t", "tokenizer.json", "--shards", "shards", "--append", END]
+    assert main(command) == 0
+    assert sorted(os.listdir("shards")) == ["00000.bin", "00000.json", "00001.bin", "00001.json"]
+    ids = np.fromfile("shards/00001.bin", "<u2").tolist()
+    assert ids == [*trained().encode("The lighthouse."), trained().special_tokens[END]]
+    assert "2 shards" in capsys.readouterr().err
+    assert main([*command, "-o", "ids"]) == 2
 
 
 def test_count_counts_each_file_and_all(folder: Path, capsys: pytest.CaptureFixture[str]):

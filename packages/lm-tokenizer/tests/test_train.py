@@ -1,15 +1,18 @@
 """The trainer learns the merges of the definition, under each tie rule, and those of `tokenizers`."""
 
+import gzip
 import random
 from pathlib import Path
 
 import pytest
 import sample_texts
 import tokenizers
+import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lm_tokenizer import PretokenCounts, Progress, Tokenizer, TokenizerError, reference
+from lm_tokenizer import FileAccessError, PretokenCounts, Progress, Tokenizer, TokenizerError, reference
 from lm_tokenizer.types import TieBreak
+from trained import trained
 
 RULES: list[TieBreak] = ["huggingface", "ids", "greatest"]
 WORDS = st.lists(st.text(alphabet="abcé ", min_size=1, max_size=12), min_size=1, max_size=12)
@@ -84,6 +87,56 @@ def test_training_ends_when_no_pair_is_left_or_frequent_enough():
     assert Tokenizer.train(texts=["abab"], vocab_size=1000, special_tokens=()).vocab_size == 258
     frequent = Tokenizer.train(texts=["ab ab ab", "cd"], vocab_size=1000, special_tokens=(), min_frequency=2)
     assert frequent.merges == [(b"a", b"b"), (b" ", b"ab")]
+
+
+def test_going_on_with_the_same_text_gives_the_merges_of_one_go(tmp_path: Path):
+    text = sample_texts.ALL_KINDS
+    some, all = (Tokenizer.train(texts=[text], vocab_size=size) for size in (400, 600))
+    further = some.train_further(texts=[text], vocab_size=601, special_tokens=["<|endoftext|>", "<|new|>"])
+    assert further.merges == all.merges
+    assert further.special_tokens == {"<|endoftext|>": 399, "<|new|>": 600}
+    assert {id: further.vocab[id] for id in some.vocab} == some.vocab
+    assert [further.vocab[id] for id in range(400, 600)] == [all.vocab[id] for id in range(399, 599)]
+    further.save(tmp_path / "tokenizer.json")
+    assert Tokenizer.load(tmp_path / "tokenizer.json") == further
+    other = tokenizers.Tokenizer.from_file(str(tmp_path / "tokenizer.json"))
+    mixed = sample_texts.PROSE + "<|new|>" + sample_texts.random_text(8, 500)
+    assert further.encode(mixed, allowed_special="all") == other.encode(mixed).ids
+
+
+def test_going_on_keeps_what_a_tokenizer_does_with_other_text():
+    start = Tokenizer.train(texts=[sample_texts.CODE], vocab_size=400)
+    further = start.train_further(texts=[sample_texts.PROSE] * 3, vocab_size=450)
+    assert further.merges[: len(start.merges)] == start.merges
+    assert max(further.encode(sample_texts.PROSE)) >= 400
+    assert further.count(sample_texts.PROSE) < start.count(sample_texts.PROSE)
+
+
+def test_what_training_cannot_go_on_from_is_refused():
+    with pytest.raises(TokenizerError, match="cannot go on from this vocabulary: it is character-level"):
+        Tokenizer.characters("abc").train_further(texts=["abc"])
+    lonely = Tokenizer.from_vocab({id: bytes([id]) for id in range(256)} | {256: b"ab"}, [])
+    with pytest.raises(TokenizerError, match=r'its merges do not make token 256, b"ab"'):
+        lonely.train_further(texts=["abc"])
+    with pytest.raises(TokenizerError, match="need 800, but 799 ids are wanted in all"):
+        trained().train_further(texts=["abc"], vocab_size=799)
+    counts = PretokenCounts(pattern="cl100k", special_tokens=list(trained().special_tokens))
+    with pytest.raises(TokenizerError, match="were cut by pattern 'cl100k', not by 'gpt2'"):
+        trained().train_further(counts=counts)
+
+
+def test_compressed_files_count_as_what_is_in_them(tmp_path: Path):
+    data = (sample_texts.ALL_KINDS * 3).encode()
+    (tmp_path / "a.gz").write_bytes(gzip.compress(data[:5000]) + gzip.compress(data[5000:]))
+    (tmp_path / "b.ZST").write_bytes(zstandard.compress(data))
+    (tmp_path / "text").write_bytes(data)
+    wanted, seen = PretokenCounts(), PretokenCounts()
+    wanted.add_files([tmp_path / "text"] * 2)
+    seen.add_files([tmp_path / "a.gz", tmp_path / "b.ZST"])
+    assert seen == wanted
+    (tmp_path / "text.gz").write_bytes(gzip.compress(data)[:-20])
+    with pytest.raises(FileAccessError, match=r"text\.gz: not whole gzip data"):
+        seen.add_files(tmp_path / "text.gz")
 
 
 def test_files_texts_and_counts_give_one_result(tmp_path: Path):

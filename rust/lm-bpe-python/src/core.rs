@@ -196,6 +196,20 @@ impl Core {
         crate::train::train(py, counts, vocab_size, special, tie_break, min_frequency, progress)
     }
 
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one Python function")]
+    fn train_further(
+        &self,
+        py: Python<'_>,
+        counts: &Counts,
+        vocab_size: usize,
+        special: Vec<String>,
+        tie_break: &str,
+        min_frequency: u64,
+        progress: Option<Py<PyAny>>,
+    ) -> PyResult<Self> {
+        crate::train::further(py, self, counts, vocab_size, special, tie_break, min_frequency, progress)
+    }
+
     fn encode<'py>(
         &self,
         string: &Bound<'py, PyString>,

@@ -25,6 +25,7 @@ pub fn to_python(py: Python<'_>, error: &Error) -> PyErr {
         | Error::UnknownTieBreak { .. }
         | Error::VocabularyTooSmall { .. }
         | Error::VocabularyTooLarge { .. }
+        | Error::CannotGoOn { .. }
         | Error::TooMuchText { .. } => "TokenizerError",
         _ => "VocabularyError",
     };

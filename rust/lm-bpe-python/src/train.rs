@@ -1,6 +1,6 @@
 //! Training, with progress and Ctrl-C.
 use lm_bpe::formats::tokenizer_json::Kept;
-use lm_bpe::{Model, TieBreak, TrainOptions, Vocabulary};
+use lm_bpe::{Model, TieBreak, TrainOptions, Vocabulary, train_further};
 use pyo3::prelude::*;
 
 use crate::core::Core;
@@ -31,5 +31,36 @@ pub fn train(
     let tokens = (0..).zip(trained.tokens).collect();
     let special = (first..).zip(special).map(|(id, text)| (text, id)).collect();
     let vocabulary = Vocabulary::new(Model::bpe(counts.file.pattern), tokens, trained.merges, special);
+    vocabulary.and_then(|vocabulary| Core::new(vocabulary, Kept::default())).map_err(|error| to_python(py, &error))
+}
+
+/// The same from the vocabulary of `base`, whose ids stay: new tokens, then new special tokens, get the ids behind.
+#[expect(clippy::too_many_arguments, reason = "keyword arguments of one Python function")]
+pub fn further(
+    py: Python<'_>,
+    base: &Core,
+    counts: &Counts,
+    vocab_size: usize,
+    special: Vec<String>,
+    tie_break: &str,
+    min_frequency: u64,
+    progress: Option<Py<PyAny>>,
+) -> PyResult<Core> {
+    let tie_break = TieBreak::from_name(tie_break).map_err(|error| to_python(py, &error))?;
+    let options = TrainOptions { vocab_size, special_tokens: special.len(), tie_break, min_frequency };
+    let mut watch = Watch::new(progress);
+    let learnt = py.detach(|| {
+        train_further(&base.vocabulary, &counts.file.counts, &options, &mut |state| {
+            watch.at("merging", state.tokens as u64, Some(state.wanted as u64))
+        })
+    });
+    let learnt = watch.end(py, learnt)?;
+    let old = &base.vocabulary;
+    let ordinary = old.tokens().filter(|&(id, _)| !old.is_special(id)).map(|(id, token)| (id, token.to_vec()));
+    let first = old.id_bound() + learnt.tokens.len() as u32;
+    let tokens = ordinary.chain(learnt.tokens).collect();
+    let merges = old.merges().iter().copied().chain(learnt.merges).collect();
+    let special = old.special_tokens().iter().cloned().chain(special.into_iter().zip(first..)).collect();
+    let vocabulary = Vocabulary::new(old.model(), tokens, merges, special);
     vocabulary.and_then(|vocabulary| Core::new(vocabulary, Kept::default())).map_err(|error| to_python(py, &error))
 }

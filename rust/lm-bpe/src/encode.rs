@@ -242,6 +242,12 @@ impl Encoder {
         self.cache.put(key, piece, &ids[first..]);
     }
 
+    /// Appends what merges make of one pretoken, whatever the vocabulary says of whole tokens.
+    pub(crate) fn merge_only(&mut self, pretoken: &[u8], ids: &mut Vec<u32>) {
+        let vocabulary = Arc::clone(&self.vocabulary);
+        self.merge(&vocabulary, pretoken, ids);
+    }
+
     fn merge(&mut self, vocabulary: &Vocabulary, piece: &[u8], ids: &mut Vec<u32>) {
         let Self { byte_ids, scratch, .. } = self;
         let mut alone =

@@ -46,6 +46,8 @@ pub enum Error {
     VocabularyTooSmall { wanted: usize, least: usize },
     /// A vocabulary size above the bound of ids.
     VocabularyTooLarge { wanted: usize, most: usize },
+    /// A vocabulary that training cannot go on from.
+    CannotGoOn { problem: String },
     /// More distinct text than the trainer's 32-bit positions can address.
     TooMuchText { what: &'static str },
     /// The caller's progress function asked to stop.
@@ -125,6 +127,7 @@ impl fmt::Display for Error {
             Self::VocabularyTooLarge { wanted, most } => {
                 write!(f, "a vocabulary of {wanted} is too large; the most is {most}")
             }
+            Self::CannotGoOn { problem } => write!(f, "training cannot go on from this vocabulary: {problem}"),
             Self::TooMuchText { what } => {
                 write!(f, "the text holds more than 4294967295 {what}; train on a smaller sample of it")
             }

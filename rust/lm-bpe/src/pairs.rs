@@ -78,7 +78,7 @@ impl Pairs {
     /// Sets the count of a pair that has just been merged everywhere to 0.
     pub(crate) fn forget(&mut self, pair: Pair) {
         let slot = self.find(key(pair));
-        self.slots[slot].count = 0;
+        self.slots[slot].count = 0; // as it is where the pair never occurred
     }
 
     /// Applies what a merge changed, and calls `found(pair, count)` for each pair that it made.
@@ -99,10 +99,10 @@ impl Pairs {
         self.places = places;
     }
 
-    /// Moves the places of a pair to `places`.
+    /// Moves the places of a pair, which has none if it never occurred, to `places`.
     pub(crate) fn take_list(&mut self, pair: Pair, places: &mut Vec<u32>) {
         let list = self.slots[self.find(key(pair))].list;
-        let span = self.lists[list as usize];
+        let Some(&span) = self.lists.get(list as usize) else { return };
         places.extend_from_slice(&self.places[span.start..span.start + span.length as usize]);
         self.drop_list(list);
         if self.dropped > self.places.len() / 2 {

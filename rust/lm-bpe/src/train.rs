@@ -71,49 +71,78 @@ pub fn train(
     options: &TrainOptions,
     progress: &mut dyn FnMut(TrainProgress) -> ControlFlow<()>,
 ) -> Result<Training, Error> {
-    let wanted = tokens_wanted(options)?;
-    let least = i64::try_from(options.min_frequency.max(1)).unwrap_or(i64::MAX);
-    let mut tokens = Tokens::new(options.tie_break);
-    let mut merges = Vec::new();
+    let mut trainer = Trainer::new(counts, options)?;
+    let ended = trainer.run(tokens_wanted(options)?, progress)?;
+    Ok(Training { tokens: trainer.tokens.bytes, merges: trainer.merges, ended })
+}
 
-    let mut words = Words::new(counts)?;
-    let mut neighbours = Neighbours::default();
-    let mut queue = Queue::default();
-    let mut pairs = Pairs::new(&words, |pair, count| {
-        queue.push(Candidate { count, pair }, |a, b| tokens.better(a, b));
-    });
-    let mut places = Vec::new(); // those of the pair at hand
+/// Training at any moment: the tokens so far, and every pair of them with its places.
+pub(crate) struct Trainer {
+    pub(crate) tokens: Tokens,
+    pub(crate) merges: Vec<Merge>,
+    least: i64,
+    words: Words,
+    neighbours: Neighbours,
+    queue: Queue,
+    pairs: Pairs,
+    /// The places of the pair at hand.
+    places: Vec<u32>,
+}
 
-    while tokens.len() < wanted {
-        let Some(best) = queue.pop(|a, b| tokens.better(a, b)) else { break };
-        let (pair, count) = (best.pair, pairs.count(best.pair));
-        if count != best.count {
-            if count >= least {
-                queue.push(Candidate { count, pair }, |a, b| tokens.better(a, b));
-            }
-            continue;
-        }
-        if count < least {
-            break;
-        }
-        let merged = tokens.join(pair);
-        merges.push(Merge { left: pair.0, right: pair.1, merged });
-
-        places.clear();
-        pairs.take_list(pair, &mut places);
-        neighbours.start(pair, merged);
-        words.merge(&places, pair, merged, &mut neighbours);
-        pairs.forget(pair);
-        pairs.apply(&mut neighbours, |pair, count| {
+impl Trainer {
+    /// Nothing but bytes.
+    pub(crate) fn new(counts: &PretokenCounts, options: &TrainOptions) -> Result<Self, Error> {
+        let least = i64::try_from(options.min_frequency.max(1)).unwrap_or(i64::MAX);
+        let tokens = Tokens::new(options.tie_break);
+        let words = Words::new(counts)?;
+        let mut queue = Queue::default();
+        let pairs = Pairs::new(&words, |pair, count| {
             queue.push(Candidate { count, pair }, |a, b| tokens.better(a, b));
         });
-        let state = TrainProgress { tokens: tokens.len(), wanted, count: count as u64 };
-        if progress(state).is_break() {
-            return Err(Error::Interrupted);
-        }
+        let (neighbours, places) = (Neighbours::default(), Vec::new());
+        Ok(Self { tokens, merges: Vec::new(), least, words, neighbours, queue, pairs, places })
     }
-    let ended = if tokens.len() < wanted { Ended::NoPairLeft } else { Ended::Full };
-    Ok(Training { tokens: tokens.bytes, merges, ended })
+
+    /// Merges the most frequent pairs until there are `wanted` tokens.
+    pub(crate) fn run(
+        &mut self,
+        wanted: usize,
+        progress: &mut dyn FnMut(TrainProgress) -> ControlFlow<()>,
+    ) -> Result<Ended, Error> {
+        while self.tokens.len() < wanted {
+            let Some(best) = self.queue.pop(|a, b| self.tokens.better(a, b)) else { break };
+            let (pair, count) = (best.pair, self.pairs.count(best.pair));
+            if count != best.count {
+                if count >= self.least {
+                    self.queue.push(Candidate { count, pair }, |a, b| self.tokens.better(a, b));
+                }
+                continue;
+            }
+            if count < self.least {
+                break;
+            }
+            self.merge(pair);
+            let state = TrainProgress { tokens: self.tokens.len(), wanted, count: count as u64 };
+            if progress(state).is_break() {
+                return Err(Error::Interrupted);
+            }
+        }
+        Ok(if self.tokens.len() < wanted { Ended::NoPairLeft } else { Ended::Full })
+    }
+
+    /// Gives a pair, whether it occurs or not, the next id, and replaces it everywhere.
+    pub(crate) fn merge(&mut self, pair: Pair) {
+        let merged = self.tokens.join(pair);
+        self.merges.push(Merge { left: pair.0, right: pair.1, merged });
+        self.places.clear();
+        self.pairs.take_list(pair, &mut self.places);
+        self.neighbours.start(pair, merged);
+        self.words.merge(&self.places, pair, merged, &mut self.neighbours);
+        self.pairs.forget(pair);
+        self.pairs.apply(&mut self.neighbours, |pair, count| {
+            self.queue.push(Candidate { count, pair }, |a, b| self.tokens.better(a, b));
+        });
+    }
 }
 
 /// Bytes and merged tokens that are to be had.
@@ -127,8 +156,8 @@ fn tokens_wanted(options: &TrainOptions) -> Result<usize, Error> {
 }
 
 /// The tokens so far, and the order among pairs of equal count.
-struct Tokens {
-    bytes: Vec<Vec<u8>>,
+pub(crate) struct Tokens {
+    pub(crate) bytes: Vec<Vec<u8>>,
     tie_break: TieBreak,
     byte_order: [u32; 256],
 }
@@ -139,7 +168,7 @@ impl Tokens {
         Self { bytes, tie_break, byte_order: byte_level_order() }
     }
 
-    fn len(&self) -> usize {
+    pub(crate) fn len(&self) -> usize {
         self.bytes.len()
     }
 

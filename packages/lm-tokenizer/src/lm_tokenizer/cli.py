@@ -73,12 +73,15 @@ def make_parser() -> argparse.ArgumentParser:
     train.add_argument(
         "--vocab-size", type=int, default=32_000, metavar="N", help="ids in all (default: 32000)"
     )
+    train.add_argument(
+        "--start", metavar="PATH", help="go on from this tokenizer.json: its ids stay, new ones come behind"
+    )
     add_pattern(train)
     train.add_argument(
         "--special",
         action="append",
         metavar="TOKEN",
-        help="a special token, cut out of the text; may be repeated (default: <|endoftext|>)",
+        help="a special token, cut out of the text; may be repeated (default: <|endoftext|>, or those of --start)",
     )
     train.add_argument(
         "--tie-break",
@@ -87,7 +90,7 @@ def make_parser() -> argparse.ArgumentParser:
         help="which of equally frequent pairs is first (default: huggingface)",
     )
     train.add_argument("--min-frequency", type=int, default=1, metavar="N", help="rarer pairs are not merged")
-    train.set_defaults(run=run_train)
+    train.set_defaults(run=run_train, pattern=None)
 
     encode = commands.add_parser(
         "encode", help="text to ids: one line of ids, or a raw file of u16 or u32 with -o"
@@ -97,12 +100,15 @@ def make_parser() -> argparse.ArgumentParser:
     )
     add_tokenizer(encode)
     encode.add_argument("-o", "--output", help="raw file of ids to write, little-endian, no header")
+    encode.add_argument(
+        "--shards", metavar="FOLDER", help="a raw file for each source; those that are there already are kept"
+    )
     encode.add_argument("--dtype", choices=["uint16", "uint32"], help="default: the smaller one that fits")
     encode.add_argument(
-        "--separator", metavar="TEXT", help="text between documents; it is cut out (only with -o)"
+        "--separator", metavar="TEXT", help="text between documents; it is cut out (only for raw files)"
     )
     encode.add_argument(
-        "--append", metavar="TOKEN", help="special token to add after each document (only with -o)"
+        "--append", metavar="TOKEN", help="special token to add after each document (only for raw files)"
     )
     encode.add_argument(
         "--ends", metavar="FILE", help="write where each document ends, as u64 (only with -o)"

@@ -20,15 +20,27 @@ def run_train(options: argparse.Namespace) -> None:
     folder = Path(options.output).parent
     if not (folder.is_dir() and os.access(folder, os.W_OK)):  # told now, not when the work is done
         raise TokenizerError(f"{options.output}: there is no folder {folder} that can be written to")
-    tokenizer = Tokenizer.train(
-        files=options.files,
-        vocab_size=options.vocab_size,
-        pattern=options.pattern,
-        special_tokens=options.special or ["<|endoftext|>"],
-        tie_break=options.tie_break,
-        min_frequency=options.min_frequency,
-        progress=progress_line(),
-    )
+    if options.start is None:
+        tokenizer = Tokenizer.train(
+            files=options.files,
+            vocab_size=options.vocab_size,
+            pattern=options.pattern or "gpt2",
+            special_tokens=options.special or ["<|endoftext|>"],
+            tie_break=options.tie_break,
+            min_frequency=options.min_frequency,
+            progress=progress_line(),
+        )
+    else:
+        if options.pattern is not None:
+            raise TokenizerError("--start has a pattern already; leave --pattern out")
+        tokenizer = Tokenizer.load(options.start).train_further(
+            files=options.files,
+            vocab_size=options.vocab_size,
+            special_tokens=options.special or [],
+            tie_break=options.tie_break,
+            min_frequency=options.min_frequency,
+            progress=progress_line(),
+        )
     tokenizer.save(options.output)
     say(f"{options.output}: {tokenizer.vocab_size} ids, fingerprint {tokenizer.fingerprint[:16]}")
     if tokenizer.vocab_size < options.vocab_size:
@@ -39,6 +51,9 @@ def run_train(options: argparse.Namespace) -> None:
 
 def run_encode(options: argparse.Namespace) -> None:
     tokenizer = Tokenizer.load(options.tokenizer)
+    if options.shards is not None:
+        run_shards(options, tokenizer)
+        return
     if options.output is None:
         wanting = [
             name for name in ("dtype", "separator", "append", "ends") if getattr(options, name) is not None
@@ -66,6 +81,23 @@ def run_encode(options: argparse.Namespace) -> None:
         f"{written.target}: {written.tokens} ids as {written.dtype}, {written.documents} documents, {written.bytes} bytes"
     )
     say(f"sha256 {written.sha256}")
+
+
+def run_shards(options: argparse.Namespace, tokenizer: Tokenizer) -> None:
+    if options.output is not None or options.ends is not None or options.special != "ordinary":
+        raise TokenizerError(
+            "--shards writes a file of ids for each source; leave -o, --ends and --special out"
+        )
+    shards = tokenizer.encode_shards(
+        options.files,
+        options.shards,
+        dtype=options.dtype,
+        separator=options.separator,
+        append=options.append,
+        progress=progress_line(),
+    )
+    tokens, documents = (sum(getattr(shard, fact) for shard in shards) for fact in ("tokens", "documents"))
+    say(f"{options.shards}: {len(shards)} shards, {tokens} ids as {shards[0].dtype}, {documents} documents")
 
 
 def run_decode(options: argparse.Namespace) -> None:

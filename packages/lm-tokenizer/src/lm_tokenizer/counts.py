@@ -80,7 +80,10 @@ class PretokenCounts:
     def add_files(
         self, files: Iterable[StrPath] | StrPath, *, progress: ProgressFunction | None = None
     ) -> None:
-        """Counts text files, each cut by itself, on all threads and a window at a time. Bytes that are no UTF-8 count too."""
+        """Counts text files, each cut by itself, on all threads and a window at a time. Bytes that are no UTF-8 count too.
+
+        Files whose names end in `.gz` or `.zst` are unpacked as they are read.
+        """
         self._core.add_files(paths(files), as_progress(progress))
 
     def save(self, path: StrPath) -> None:
@@ -108,6 +111,38 @@ class PretokenCounts:
             )
 
 
+def check_numbers(vocab_size: int, min_frequency: int) -> None:
+    """Both are numbers that the Rust core can take."""
+    for name, number in (("vocab_size", vocab_size), ("min_frequency", min_frequency)):
+        if not 0 <= number < 2**63:
+            raise TokenizerError(f"{name} must be from 0 to 2**63 - 1, got {number}")
+
+
+def counted(
+    files: Iterable[StrPath] | StrPath | None,
+    texts: Iterable[str] | None,
+    counts: PretokenCounts | None,
+    pattern: str,
+    special_tokens: Sequence[str],
+    progress: ProgressFunction | None,
+) -> PretokenCounts:
+    """The counts of the one source that is given, cut by a pattern and at special tokens."""
+    sources = {"files": files, "texts": texts, "counts": counts}
+    given = [name for name, source in sources.items() if source is not None]
+    if len(given) != 1:
+        raise TokenizerError(
+            f"train from one of files, texts or counts; got {' and '.join(given) or 'none of them'}"
+        )
+    if counts is None:
+        counts = PretokenCounts(pattern=pattern, special_tokens=special_tokens)
+        if files is not None:
+            counts.add_files(files, progress=progress)
+        else:
+            counts.add_texts(texts or ())
+    counts.check_fits(pattern, special_tokens)
+    return counts
+
+
 def paths(files: Iterable[StrPath] | StrPath) -> list[str]:
     """Files as a list of plain paths; one path is a list of one."""
     if isinstance(files, (str, os.PathLike)):
@@ -130,7 +165,10 @@ def listed(special_tokens: Iterable[str]) -> list[str]:
 
 
 def total_bytes(files: Iterable[str]) -> int | None:
-    """The size of files together; None if one of them, such as standard input, has none to be known."""
+    """The size of the text of files; None if one of them, such as standard input, has none to be known."""
+    files = list(files)
+    if any(file.lower().endswith((".gz", ".zst")) for file in files):
+        return None
     try:
         return sum(os.stat(file).st_size for file in files)
     except OSError:

@@ -36,11 +36,7 @@ def encode_file(
     progress: ProgressFunction | None,
 ) -> FileEncoding:
     """See `Tokenizer.encode_file`."""
-    name = dtype_name(dtype) if dtype is not None else ("uint16" if core.id_bound <= 1 << 16 else "uint32")
-    if name == "uint16" and core.id_bound > 1 << 16:
-        raise TokenizerError(
-            f"uint16 holds ids below 65536, but this vocabulary's go up to {core.id_bound - 1}; use uint32"
-        )
+    name = chosen_dtype(core, dtype)
     if separator == "":
         raise TokenizerError("the separator is empty; leave it out to make each file one document")
     sources = paths(source)
@@ -55,6 +51,16 @@ def encode_file(
         as_progress(progress),
     )
     return FileEncoding(target=os.fspath(target), dtype=name, **written)
+
+
+def chosen_dtype(core: _rust.Core, dtype: DTypeLike | None) -> str:
+    """The type of a file's ids: the one that is asked for, which must hold the vocabulary, or the smaller that does."""
+    name = dtype_name(dtype) if dtype is not None else ("uint16" if core.id_bound <= 1 << 16 else "uint32")
+    if name == "uint16" and core.id_bound > 1 << 16:
+        raise TokenizerError(
+            f"uint16 holds ids below 65536, but this vocabulary's go up to {core.id_bound - 1}; use uint32"
+        )
+    return name
 
 
 def dtype_name(dtype: DTypeLike) -> str:

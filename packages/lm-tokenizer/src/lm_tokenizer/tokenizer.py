@@ -11,10 +11,10 @@ from collections.abc import Iterable, Iterator, Mapping, Sequence
 from typing import TYPE_CHECKING
 
 from lm_tokenizer import _rust
-from lm_tokenizer.counts import PretokenCounts, as_progress, check_texts, listed
+from lm_tokenizer.counts import PretokenCounts, as_progress, check_numbers, check_texts, counted, listed
 from lm_tokenizer.decode_stream import DecodeStream
 from lm_tokenizer.encode_file import encode_file
-from lm_tokenizer.errors import TokenizerError
+from lm_tokenizer.encode_shards import encode_shards
 from lm_tokenizer.given_vocab import ordinary_and_special
 from lm_tokenizer.types import AllOrSome, FileEncoding, ProgressFunction, Special, StrPath, TieBreak
 
@@ -88,29 +88,39 @@ class Tokenizer:
             strings. The result depends on nothing else: not on threads, nor on how the text is cut into files.
         progress: is called with a `Progress` now and then.
         """
-        given = [
-            name
-            for name, source in (("files", files), ("texts", texts), ("counts", counts))
-            if source is not None
-        ]
-        if len(given) != 1:
-            raise TokenizerError(
-                f"train from one of files, texts or counts; got {' and '.join(given) or 'none of them'}"
-            )
-        for name, number in (("vocab_size", vocab_size), ("min_frequency", min_frequency)):
-            if not 0 <= number < 2**63:
-                raise TokenizerError(f"{name} must be from 0 to 2**63 - 1, got {number}")
-        if counts is None:
-            counts = PretokenCounts(pattern=pattern, special_tokens=special_tokens)
-            if files is not None:
-                counts.add_files(files, progress=progress)
-            else:
-                counts.add_texts(texts or ())
-        counts.check_fits(pattern, special_tokens)
+        check_numbers(vocab_size, min_frequency)
+        counts = counted(files, texts, counts, pattern, special_tokens, progress)
         core = _rust.Core.train(
             counts._core, vocab_size, listed(special_tokens), tie_break, min_frequency, as_progress(progress)
         )
         return cls(core)
+
+    def train_further(
+        self,
+        files: Iterable[StrPath] | StrPath | None = None,
+        texts: Iterable[str] | None = None,
+        counts: PretokenCounts | None = None,
+        vocab_size: int = 32_000,
+        *,
+        special_tokens: Sequence[str] = (),
+        tie_break: TieBreak = "huggingface",
+        min_frequency: int = 1,
+        progress: ProgressFunction | None = None,
+    ) -> Tokenizer:
+        """A new tokenizer of `vocab_size` ids that knows all of this one and, behind it, what more the text teaches.
+
+        Every id keeps its meaning, so a model's embeddings stay of use: new tokens get the ids from this one's
+        `vocab_size` on, new `special_tokens` the last ones. On the text that this one was trained on, the merges are
+        those of training in one go. A tokenizer that is not made by merges alone, or that normalizes text, is refused.
+        """
+        check_numbers(vocab_size, min_frequency)
+        new = [token for token in listed(special_tokens) if token not in self.special_tokens]
+        cut = [*self.special_tokens, *new]
+        counts = counted(files, texts, counts, self.pattern or "gpt2", cut, progress)
+        core = self._core.train_further(
+            counts._core, vocab_size, new, tie_break, min_frequency, as_progress(progress)
+        )
+        return Tokenizer(core)
 
     @classmethod
     def from_vocab(
@@ -324,6 +334,24 @@ class Tokenizer:
             ends=ends,
             progress=progress,
         )
+
+    def encode_shards(
+        self,
+        sources: Sequence[StrPath],
+        folder: StrPath,
+        *,
+        dtype: DTypeLike | None = None,
+        separator: str | None = None,
+        append: str | int | None = None,
+        ends: bool = False,
+        progress: ProgressFunction | None = None,
+    ) -> list[FileEncoding]:
+        """`encode_file` for each source by itself: `00000.bin`, `00001.bin` ... in a folder, made if there is none.
+
+        Called again after an end of any kind, it keeps the shards that are whole, and makes the others and those whose
+        source, settings or tokenizer have changed. ends: whether to write `00000.idx` ... too.
+        """
+        return encode_shards(self._core, sources, folder, dtype, separator, append, ends, progress)
 
     def count(
         self, text: str, *, allowed_special: AllOrSome = (), disallowed_special: AllOrSome = "all"

@@ -10,7 +10,7 @@ use lm_bpe::{Encoder, EncoderPool, Model, Pattern, PretokenCounts, SpecialTokens
 use lm_bpe::{fingerprint, train as train_by_places};
 
 #[path = "../../lm-bpe/tests/naive/mod.rs"]
-mod naive;
+pub mod naive;
 
 /// A file is read or refused, never worse; what is read is written, and read again as the same. The first byte says
 /// which kind of file it is.

@@ -1,7 +1,7 @@
 //! Many texts to ids on many threads: ids are the same for any number of threads and wherever long texts are cut.
 
 use std::ops::Range;
-use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::atomic::{AtomicBool, AtomicUsize, Ordering};
 use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::encode::{Encoder, moved};
@@ -30,6 +30,8 @@ pub struct Batch {
 pub struct EncoderPool {
     vocabulary: Arc<Vocabulary>,
     encoders: Vec<Encoder>,
+    /// Set where the call at hand is to end early; the encoders look at it.
+    stop: Arc<AtomicBool>,
     /// Memory for the ids of parts, used again and again.
     spare: Vec<Vec<u32>>,
 }
@@ -42,14 +44,21 @@ struct Task {
 
 impl EncoderPool {
     pub fn new(vocabulary: Arc<Vocabulary>) -> Self {
-        Self { vocabulary, encoders: Vec::new(), spare: Vec::new() }
+        Self { vocabulary, encoders: Vec::new(), stop: Arc::default(), spare: Vec::new() }
+    }
+
+    /// The first `count` encoders (at least one), and what stops them.
+    pub(crate) fn stoppable(&mut self, count: usize) -> (&mut [Encoder], Arc<AtomicBool>) {
+        let stop = Arc::clone(&self.stop);
+        (self.encoders(count), stop)
     }
 
     /// The first `count` encoders (at least one), made now if there were fewer.
     pub fn encoders(&mut self, count: usize) -> &mut [Encoder] {
         let count = count.max(1);
+        self.stop.store(false, Ordering::Relaxed); // the call before may have been ended
         while self.encoders.len() < count {
-            self.encoders.push(Encoder::new(Arc::clone(&self.vocabulary)));
+            self.encoders.push(Encoder::stoppable(Arc::clone(&self.vocabulary), Arc::clone(&self.stop)));
         }
         &mut self.encoders[..count]
     }
@@ -115,8 +124,9 @@ impl EncoderPool {
         let results: Vec<Mutex<(R, Result<(), Error>)>> =
             tasks.iter().map(|_| Mutex::new((memory.pop().unwrap_or_default(), Ok(())))).collect();
         let next = AtomicUsize::new(0);
+        let stop = Arc::clone(&self.stop);
         let encoders = self.encoders(threads(wanted).min(tasks.len()));
-        let outcome = share(encoders, progress, |encoder| {
+        let outcome = share(encoders, &stop, progress, |encoder| {
             // Tasks are handed out in order and always finished, so the first failure is found whoever fails first.
             let index = next.fetch_add(1, Ordering::Relaxed);
             let Some(task) = tasks.get(index) else { return Ok(None) };

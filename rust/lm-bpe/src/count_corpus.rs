@@ -2,6 +2,7 @@
 
 use std::io::{self, Read};
 use std::path::{Path, PathBuf};
+use std::sync::atomic::AtomicBool;
 use std::sync::{Mutex, PoisonError};
 
 use crate::counts::{PretokenCounts, SHARDS};
@@ -98,7 +99,7 @@ fn count<'a>(
 ) -> Result<PretokenCounts, Error> {
     let shards: Vec<Mutex<Shard>> = (0..SHARDS).map(|_| Mutex::default()).collect();
     let mut states: Vec<_> = (0..threads(options.threads)).map(|_| (Tally::new(), Vec::new())).collect();
-    share(&mut states, progress, |(tally, buffer)| {
+    share(&mut states, &AtomicBool::new(false), progress, |(tally, buffer)| {
         let text = match next(buffer)? {
             Some(Work::Slice(slice)) => slice,
             Some(Work::Buffer) => buffer,

@@ -2,6 +2,7 @@
 
 use std::borrow::Cow;
 use std::sync::Arc;
+use std::sync::atomic::{AtomicBool, Ordering};
 
 use unicode_normalization_alignments::{UnicodeNormalization, is_nfc};
 
@@ -34,6 +35,8 @@ pub struct Encoder {
     cache: Cache,
     scratch: Scratch,
     hands: Hands,
+    /// Where this is set, ids may be missing: whoever set it throws them away.
+    stop: Arc<AtomicBool>,
 }
 
 /// What is at hand of some pretokens; kept for its memory.
@@ -48,12 +51,17 @@ struct Hands {
 
 impl Encoder {
     pub fn new(vocabulary: Arc<Vocabulary>) -> Self {
+        Self::stoppable(vocabulary, Arc::default())
+    }
+
+    /// One that ends early in a very long pretoken where `stop` is set.
+    pub(crate) fn stoppable(vocabulary: Arc<Vocabulary>, stop: Arc<AtomicBool>) -> Self {
         let mut byte_ids = [0; 256];
         for byte in 0..=255u8 {
             // Every byte has an id in a byte-level vocabulary; a character-level one never asks.
             byte_ids[usize::from(byte)] = vocabulary.id_of(&[byte]).unwrap_or(0);
         }
-        Self { vocabulary, byte_ids, cache: Cache::new(), scratch: Scratch::default(), hands: Hands::default() }
+        Self { vocabulary, byte_ids, cache: Cache::new(), scratch: Scratch::default(), hands: Hands::default(), stop }
     }
 
     pub fn vocabulary(&self) -> &Arc<Vocabulary> {
@@ -249,14 +257,14 @@ impl Encoder {
     }
 
     fn merge(&mut self, vocabulary: &Vocabulary, piece: &[u8], ids: &mut Vec<u32>) {
-        let Self { byte_ids, scratch, .. } = self;
+        let Self { byte_ids, scratch, stop, .. } = self;
         let mut alone =
             |bytes: &[u8], ids: &mut Vec<u32>| merge(vocabulary.merge_table(), bytes, byte_ids, scratch, ids);
         if piece.len() <= 2 * WINDOW {
             return alone(piece, ids);
         }
         let length = |id| vocabulary.bytes(id).map_or(1, <[u8]>::len);
-        merge_long(piece, WINDOW, alone, length, ids);
+        merge_long(piece, WINDOW, alone, length, || stop.load(Ordering::Relaxed), ids);
     }
 }
 

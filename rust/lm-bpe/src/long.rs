@@ -10,12 +10,13 @@ pub(crate) const WINDOW: usize = 1 << 12;
 
 /// Appends the ids of `pretoken`. `merge(bytes, ids)` appends those of a window; `length(id)` is a token's in bytes.
 /// The next window begins at a token's start in the last quarter of the one before. If the two share no token, all
-/// is merged at once. O(n), for a text whose windows fall into step; else as `merge`.
+/// is merged at once. Where `stop()` holds it ends early, with the ids of the beginning. O(n), for a text whose windows fall into step; else as `merge`.
 pub(crate) fn merge_long(
     pretoken: &[u8],
     window: usize,
     mut merge: impl FnMut(&[u8], &mut Vec<u32>),
     length: impl Fn(u32) -> usize,
+    stop: impl Fn() -> bool,
     out: &mut Vec<u32>,
 ) {
     let before = out.len();
@@ -24,7 +25,7 @@ pub(crate) fn merge_long(
     let mut end = end_of(0);
     merge(&pretoken[..end], &mut now);
     let (mut first, mut at) = (0, 0); // the first token of `now` that is not in `out`, and where it begins
-    while end < pretoken.len() {
+    while end < pretoken.len() && !stop() {
         let (mut left, mut left_at) = (first, at);
         while left < now.len() && left_at + window / 4 < end {
             left_at += length(now[left]);

@@ -263,7 +263,7 @@ mod tests {
                 };
                 let bytes: Vec<u8> = ids.iter().map(|&id| id as u8).collect();
                 let mut joined = vec![9];
-                merge_long(&bytes, 4 + random(20), window, |id| lengths[id as usize], &mut joined);
+                merge_long(&bytes, 4 + random(20), window, |id| lengths[id as usize], || false, &mut joined);
                 assert_eq!(joined[1..], wanted, "windows");
                 let linked: &[fn(&MergeTable, &mut Scratch)] =
                     if table.is_ascending() { &[by_heap, by_rank] } else { &[by_heap] };

@@ -9,8 +9,7 @@ use std::time::Duration;
 
 use crate::error::Error;
 
-/// Told the bytes done so far, on the caller's thread, at least ten times a second where several threads work, else
-/// after every piece of work. Breaking ends the call with [`Error::Interrupted`].
+/// Told the bytes done so far, on the caller's thread, at least ten times a second. Breaking ends the call with [`Error::Interrupted`].
 pub type Progress<'a> = dyn FnMut(u64) -> ControlFlow<()> + 'a;
 
 /// The number of threads for a wish: 0 is one for each processor that this process may use.
@@ -22,23 +21,15 @@ pub(crate) fn threads(wanted: usize) -> usize {
 }
 
 /// Calls `step` with each state, over and over, until it returns `None`: nothing is left to do. `Some` is how many
-/// bytes it did. One state works on the caller's thread, more work on a thread each. An error ends all.
+/// bytes it did. Every state works on a thread of its own. An error or a wish of `progress` ends all and sets `stop`,
+/// which is unset before and which a long step may look at.
 pub(crate) fn share<S: Send>(
     states: &mut [S],
+    stop: &AtomicBool,
     progress: &mut Progress<'_>,
     step: impl Fn(&mut S) -> Result<Option<usize>, Error> + Sync,
 ) -> Result<(), Error> {
     let mut done = 0;
-    if let [state] = states {
-        while let Some(bytes) = step(state)? {
-            done += bytes as u64;
-            if progress(done).is_break() {
-                return Err(Error::Interrupted);
-            }
-        }
-        return Ok(());
-    }
-    let stop = AtomicBool::new(false);
     let outcome = Mutex::new(Ok(()));
     let end = |error: Error| {
         let mut outcome = lock(&outcome);
@@ -50,7 +41,7 @@ pub(crate) fn share<S: Send>(
     std::thread::scope(|scope| {
         let (report, reports) = channel();
         for state in states {
-            let (report, step, end, stop) = (report.clone(), &step, &end, &stop);
+            let (report, step, end) = (report.clone(), &step, &end);
             scope.spawn(move || {
                 while !stop.load(Ordering::Relaxed) {
                     match step(state) {

@@ -187,3 +187,21 @@ fn a_character_that_is_not_in_the_vocabulary_is_named_with_its_place() {
         assert_eq!(error, (1, Error::UnknownCharacter { character: '?', position: 1 }));
     }
 }
+
+#[test]
+fn a_stop_in_a_very_long_pretoken_leaves_no_trace() {
+    let vocabulary = vocabulary(Model::bpe(Pattern::Gpt2), &trained(Pattern::Gpt2, 200));
+    let (long, none) = (b"abc".repeat(3 << 20), SpecialTokens::default());
+    let mut wanted = Vec::new();
+    Encoder::new(Arc::clone(&vocabulary)).encode_ordinary(&long[..60_000], &mut wanted).unwrap();
+    let mut pool = EncoderPool::new(vocabulary);
+    for threads in [1, 2] {
+        let stopped = pool.encode_batch(&[&long], &none, threads, &mut |_| ControlFlow::Break(()));
+        assert_eq!(stopped.unwrap_err(), (0, Error::Interrupted));
+        let counted = pool.count_batch(&[&long], &none, threads, &mut |_| ControlFlow::Break(()));
+        assert_eq!(counted.unwrap_err(), (0, Error::Interrupted));
+        let mut ids = Vec::new();
+        pool.encoders(1)[0].encode_ordinary(&long[..60_000], &mut ids).unwrap();
+        assert_eq!(ids, wanted);
+    }
+}

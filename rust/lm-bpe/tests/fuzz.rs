@@ -4,14 +4,12 @@
 #[path = "../../fuzz/src/lib.rs"]
 mod targets;
 
-mod naive;
-
 use std::ops::ControlFlow;
 
 use lm_bpe::formats::counts_file::{self, CountsFile};
 use lm_bpe::formats::{tiktoken, tokenizer_json};
 use lm_bpe::{Model, Pattern, PretokenCounts, TieBreak, TrainOptions, Vocabulary, train};
-use naive::Random;
+use targets::naive::Random;
 
 /// `seed` with some bytes changed, taken out, or copied to another place.
 fn mutated(seed: &[u8], random: &mut Random) -> Vec<u8> {

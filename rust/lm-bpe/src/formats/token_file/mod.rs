@@ -57,7 +57,7 @@ pub fn encode(
     layout: &Layout,
     progress: &mut Progress<'_>,
 ) -> Result<Written, Error> {
-    let encoders = pool.encoders(threads(0));
+    let (encoders, stop) = pool.stoppable(threads(0));
     let vocabulary = Arc::clone(encoders[0].vocabulary());
     let bound = vocabulary.id_bound();
     if !layout.wide && bound > 1 << 16 {
@@ -68,6 +68,6 @@ pub fn encode(
     // A character-level tokenizer may be cut wherever a pattern may.
     let pattern = vocabulary.pattern().unwrap_or(Pattern::Gpt2);
     let mut sink = Sink::new(target, ends, layout)?;
-    Pipeline { sources, pattern, separator: &separator, layout }.run(encoders, &mut sink, progress)?;
+    Pipeline { sources, pattern, separator: &separator, layout }.run(encoders, &stop, &mut sink, progress)?;
     sink.finish()
 }

@@ -57,20 +57,21 @@ enum Step {
 }
 
 impl<'a> Pipeline<'a> {
-    /// All sources into `sink`. Fails with the first error in the order of the text, or [`Error::Interrupted`].
+    /// All sources into `sink`; `stop` is what the encoders look at. Fails with the first error in the order of the text, or [`Error::Interrupted`].
     pub(super) fn run(
         &self,
         encoders: &mut [Encoder],
+        stop: &AtomicBool,
         sink: &mut Sink<'_>,
         progress: &mut Progress<'_>,
     ) -> Result<(), Error> {
-        let (stop, spare) = (AtomicBool::new(false), Mutex::new(Vec::new()));
+        let spare = Mutex::new(Vec::new());
         let (tasks, waiting) = channel();
         let waiting = Mutex::new(waiting);
         let (steps, in_order) = sync_channel(AHEAD * encoders.len());
         let (report, reports) = channel();
         std::thread::scope(|scope| {
-            let (stop, spare, waiting) = (&stop, &spare, &waiting);
+            let (spare, waiting) = (&spare, &waiting);
             scope.spawn(move || self.read_all(&tasks, &steps, spare, stop));
             for encoder in encoders {
                 scope.spawn(move || self.encode_all(encoder, waiting));

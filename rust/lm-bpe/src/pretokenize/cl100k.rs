@@ -118,7 +118,7 @@ pub(super) fn starts<const DIGITS: usize>(text: &[u8], base: usize, around: &Aro
         let run = (u64::MAX >> (64 - length)) << start;
         let end = start + length;
         if end == 64 {
-            undecided |= run & if after.white() & 1 != 0 { u64::MAX } else { 0 };
+            undecided |= run & if (after.white() | after.beyond) & 1 != 0 { u64::MAX } else { 0 };
         } else if here.line_end >> end & 1 != 0 {
             tail &= !(1 << start);
         } else if here.beyond >> end & 1 != 0 {

@@ -193,6 +193,22 @@ mod tests {
     ];
 
     #[test]
+    fn lines_of_white_space_end_alike_wherever_a_block_ends() {
+        let mut ends = Vec::new();
+        for spaces in ["\r\n  \u{a0}\n", " \n \u{3000} \r", "\n\t\u{a0}x", ";\n/ \u{2028}\n/"] {
+            for before in 0..140 {
+                let text = format!("{}{spaces}{}", "a".repeat(before), "b".repeat(140));
+                for pattern in Pattern::ALL {
+                    let lengths = pattern.pretokens(text.as_bytes()).map(<[u8]>::len);
+                    let wanted: Vec<usize> = lengths.scan(0, |at, length| Some((*at += length, *at).1)).collect();
+                    pattern.ends(text.as_bytes(), 0, text.len(), &mut ends);
+                    assert_eq!(ends, wanted, "{pattern:?} {before} {spaces:?}");
+                }
+            }
+        }
+    }
+
+    #[test]
     fn blocks_find_the_ends_that_the_scanners_find() {
         let mut state = 7u64;
         let mut random = |below: usize| {

@@ -11,6 +11,8 @@ pub(super) const BLOCK: usize = 64;
 pub(super) struct Masks {
     /// `A-Z`, `a-z`
     pub(super) letter: u64,
+    /// `A-Z`
+    pub(super) upper: u64,
     /// `0-9`
     pub(super) number: u64,
     /// U+0020 only
@@ -54,6 +56,7 @@ fn portable(block: &[u8; BLOCK]) -> Masks {
     for (place, byte) in block.iter().enumerate() {
         let bit = |is: bool| u64::from(is) << place;
         masks.letter |= bit(byte.is_ascii_alphabetic());
+        masks.upper |= bit(byte.is_ascii_uppercase());
         masks.number |= bit(byte.is_ascii_digit());
         masks.space |= bit(*byte == b' ');
         masks.control_space |= bit(matches!(byte, 9..=13));
@@ -86,6 +89,7 @@ fn sse2(block: &[u8; BLOCK]) -> Masks {
         let bytes = _mm_set_epi64x(eight(16 * quarter + 8), eight(16 * quarter));
         let shift = 16 * quarter;
         masks.letter |= bits(between(_mm_or_si128(bytes, _mm_set1_epi8(0x20)), b'a', b'z')) << shift;
+        masks.upper |= bits(between(bytes, b'A', b'Z')) << shift;
         masks.number |= bits(between(bytes, b'0', b'9')) << shift;
         masks.space |= bits(equal(bytes, b' ')) << shift;
         masks.control_space |= bits(between(bytes, 9, 13)) << shift;

@@ -72,6 +72,15 @@ pub(super) fn white_space<const TAIL: bool>(text: &[u8], start: usize) -> usize 
 /// across its ends, lines of white space only) is left undecided.
 #[inline(always)]
 pub(super) fn starts<const DIGITS: usize>(text: &[u8], base: usize, around: &Around) -> Starts {
+    let mut found = but_contractions::<DIGITS>(around);
+    let apostrophes = around.here.apostrophe & found.starts & !around.is_before(1, |masks| masks.beyond);
+    cut_contractions(&mut found, apostrophes, |place| Some(contraction(text, base + place)? - base - place));
+    found
+}
+
+/// The same where no apostrophe begins a contraction.
+#[inline(always)]
+pub(super) fn but_contractions<const DIGITS: usize>(around: &Around) -> Starts {
     let Around { here, before, after } = around;
     let mut undecided = around.undecided();
 
@@ -126,10 +135,7 @@ pub(super) fn starts<const DIGITS: usize>(text: &[u8], base: usize, around: &Aro
         }
     }
     let starts = numbers | others | letters | first | tail | last;
-    let mut found = Starts { starts, undecided, carried: 0, cleared: 0 };
-    let apostrophes = here.apostrophe & others & !around.is_before(1, |masks| masks.beyond);
-    cut_contractions(&mut found, apostrophes, |place| Some(contraction(text, base + place)? - base - place));
-    found
+    Starts { starts, undecided, carried: 0, cleared: 0 }
 }
 
 /// Those runs of ones in `mask` whose lowest bit is one of `starts`.

@@ -5,7 +5,7 @@
 //! character after the other (`end`, the ground truth) finds the end of one pretoken, and blocks go on from there.
 
 use super::blocks::{Around, BLOCK, Masks};
-use super::{Pattern, cl100k, gpt2};
+use super::{Pattern, cl100k, gpt2, o200k};
 
 /// The places of a block where pretokens begin, and those where the block does not tell.
 #[derive(Debug, Clone, Copy, Default)]
@@ -29,7 +29,8 @@ impl Pattern {
             Self::Cl100k => by_blocks(text, from, wanted, ends, cl100k::starts::<3>, cl100k::end::<3, true>),
             Self::Llama3 => by_blocks(text, from, wanted, ends, cl100k::starts::<3>, cl100k::end::<3, false>),
             Self::Qwen2 => by_blocks(text, from, wanted, ends, cl100k::starts::<1>, cl100k::end::<1, false>),
-            Self::Gpt2Digits | Self::O200k => one_by_one(text, from, wanted, ends, |text, at| self.end(text, at)),
+            Self::O200k => by_blocks(text, from, wanted, ends, o200k::starts, o200k::end),
+            Self::Gpt2Digits => one_by_one(text, from, wanted, ends, |text, at| self.end(text, at)),
         }
     }
 }

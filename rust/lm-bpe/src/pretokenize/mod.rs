@@ -145,7 +145,7 @@ mod tests {
     use super::*;
 
     /// Pieces whose every order is tried: each class, contractions, runs across the ends of blocks.
-    const PIECES: [&str; 44] = [
+    const PIECES: [&str; 52] = [
         "a",
         "Z",
         "word",
@@ -186,6 +186,14 @@ mod tests {
         "/",
         "a b",
         "don't ",
+        "camelCase",
+        "HTTPServer",
+        "it's'Ve",
+        "I'LL",
+        ";\n/",
+        "//",
+        "\n/.",
+        "/*",
         ") {\n",
         "    ",
         "                                        ",

@@ -3,8 +3,10 @@
 //! With `U = [\p{Lu}\p{Lt}\p{Lm}\p{Lo}\p{M}]`, `L = [\p{Ll}\p{Lm}\p{Lo}\p{M}]`, `C = (?i:'s|'t|'re|'ve|'m|'ll|'d)`:
 //! `[^\r\n\p{L}\p{N}]?U*L+C?|[^\r\n\p{L}\p{N}]?U+L*C?|\p{N}{1,3}| ?[^\s\p{L}\p{N}]+[\r\n/]*|\s*[\r\n]+|\s+(?!\S)|\s+`
 
-use super::cl100k::{contraction, white_space};
+use super::blocks::{Around, BLOCK};
+use super::cl100k::{but_contractions, contraction, white_space};
 use super::class::{CASELESS, LETTER, LINE_END, LOWER, MARK, NUMBER, OTHER, SPACE, UPPER, kind_at, run, short_run};
+use super::ends::{Starts, cut_contractions};
 
 const CAPITALS: u8 = UPPER | CASELESS | MARK; // U
 const SMALLS: u8 = LOWER | CASELESS | MARK; // L
@@ -68,4 +70,65 @@ fn punctuation(text: &[u8], at: usize) -> usize {
         at += 1;
     }
     at
+}
+
+/// The starts of a block of ASCII: those of cl100k but for what is said of contractions, of capitals, and of a `/`
+/// behind a line end, which may go with punctuation before both.
+#[inline(always)]
+pub(super) fn starts(text: &[u8], base: usize, around: &Around) -> Starts {
+    let here = &around.here;
+    let mut found = but_contractions::<3>(around);
+    found.starts |= here.upper & around.is_before(1, |masks| masks.letter & !masks.upper);
+
+    let mut line_ends = here.line_end;
+    while line_ends != 0 {
+        let behind = line_ends.trailing_zeros() as usize + 1;
+        line_ends &= line_ends - 1;
+        if behind < BLOCK && text[base + behind] == b'/' {
+            found.undecided |= !0 << behind;
+            break;
+        }
+    }
+    if goes_on_behind_a_line_end(text, base) {
+        found.undecided = !0;
+    }
+
+    // An apostrophe behind a letter begins a contraction of its word, unless that has one already, which ends there.
+    // Whether it has one is not known behind other characters, and behind the block before.
+    let beyond = around.is_before(1, |masks| masks.beyond);
+    let mut left = here.apostrophe & (beyond | around.is_before(1, |masks| masks.letter));
+    let (mut contractions, mut last, mut perhaps) = (0, None, None); // where the contraction before ends
+    while left != 0 {
+        let place = left.trailing_zeros() as usize;
+        left &= left - 1;
+        let end = contraction(text, base + place).map(|end| end - base);
+        if beyond >> place & 1 != 0 || perhaps == Some(place) || (place < 3 && follows_closely(text, base + place)) {
+            found.undecided |= 0b1111 << place;
+            perhaps = end;
+        } else if last != Some(place) && end.is_some() {
+            contractions |= 1 << place;
+            last = end;
+        }
+    }
+    let near = base.saturating_sub(3)..base;
+    if near.into_iter().any(|at| text[at] == b'\'' && follows_closely(text, at)) {
+        found.undecided |= 0b1111;
+    }
+    found.starts &= !contractions;
+    cut_contractions(&mut found, contractions, |place| Some(contraction(text, base + place)? - base - place));
+    found
+}
+
+/// Whether a contraction may end at `at`.
+fn follows_closely(text: &[u8], at: usize) -> bool {
+    text[at.saturating_sub(3)..at].iter().any(|byte| *byte == b'\'' || !byte.is_ascii())
+}
+
+/// Whether a run of symbols that begins with a `/` behind a line end may reach up to `base` or across it.
+fn goes_on_behind_a_line_end(text: &[u8], base: usize) -> bool {
+    let symbol = |byte: &u8| byte.is_ascii() && !byte.is_ascii_alphanumeric() && !matches!(byte, b' ' | 9..=13);
+    let near = &text[base.saturating_sub(BLOCK)..base];
+    let run = near.iter().rev().take_while(|byte| symbol(byte)).count();
+    let first = base - run;
+    run == BLOCK || (text[first] == b'/' && first > 0 && matches!(text[first - 1], b'\r' | b'\n'))
 }

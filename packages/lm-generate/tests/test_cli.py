@@ -96,10 +96,12 @@ def test_verify_says_whole_or_names_what_changed(tmp_path, capsys):
     assert capsys.readouterr().out.count(": whole (") == 2
     config = run_folder / "checkpoints" / "step-00000001" / "config.json"
     config.write_text(config.read_text().replace("32", "33"))
-    assert run(["verify", str(run_folder)]) == 2
+    assert run(["verify", str(run_folder)]) == 1
     out = capsys.readouterr().out
     assert out.count(": whole (") == 1
     assert f"{config} is damaged" in out
+    assert run(["verify", str(config.parent)]) == 1  # the checkpoint alone
+    assert f"{config} is damaged" in capsys.readouterr().out
 
 
 @pytest.mark.parametrize(

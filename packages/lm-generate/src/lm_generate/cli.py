@@ -258,6 +258,8 @@ def score(
 def verify(folder: Path) -> int:
     """Checks every byte of a model folder, a checkpoint, or all checkpoints of a run against its manifest.
 
+    Exit code 1 where something is damaged, with its name.
+
     Parameters
     ----------
     folder
@@ -270,7 +272,7 @@ def verify(folder: Path) -> int:
     for found in verify_model(folder):
         show_verified(found)
         whole = whole and found.problem is None
-    return 0 if whole else 2
+    return 0 if whole else 1
 
 
 app.command(serve)

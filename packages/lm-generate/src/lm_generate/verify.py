@@ -38,7 +38,7 @@ def verify_model(folder: Path) -> Iterator[Verified]:
                 )
             read_tokenizer(found, manifest)
         except (LmCoreError, LmGenerateError) as error:
-            if len(folders) == 1:
+            if isinstance(error, ModelSourceError) and len(folders) == 1:
                 raise
             yield Verified(each, 0, 0, str(error))
         else:

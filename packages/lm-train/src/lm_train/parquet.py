@@ -24,7 +24,7 @@ def parquet_documents(path: Path | str, name: str, field: str) -> Iterator[str]:
             columns = file.schema_arrow.names
             if field not in columns:
                 raise SourceError(
-                    f'{name}: wanted text in a column "{field}", got {", ".join(columns)}; name the column that holds it (--field)'
+                    f'{name}: wanted text in a column "{field}", got {", ".join(columns)}; name the column that holds it (lm-train prepare --field)'
                 )
             for rows in file.iter_batches(batch_size=_ROWS, columns=[field]):
                 for text in rows.column(0).to_pylist():
@@ -32,7 +32,7 @@ def parquet_documents(path: Path | str, name: str, field: str) -> Iterator[str]:
                     if not isinstance(text, str):
                         raise SourceError(
                             f'{name}, row {number:,}: wanted text in the column "{field}", got {type(text).__name__}; '
-                            "name the column that holds the text (--field)"
+                            "name the column that holds the text (lm-train prepare --field)"
                         )
                     yield text
     except (pyarrow.ArrowException, OSError, UnicodeDecodeError) as error:

@@ -175,7 +175,7 @@ def _refuse_changed(splits: dict[str, SplitWriter], total: int) -> None:
 def _refuse_empty(splits: dict[str, SplitWriter], wants_valid: bool, total: int) -> None:
     if not splits["train"].shards or (wants_valid and not splits["valid"].shards):
         raise TooFewTokensError(
-            f"{total:,} bytes of text are too few to train on one part and hold out another; give more text, or hold out none (valid_share=0)"
+            f"{total:,} bytes of text are too few to train on one part and hold out another; give more text, or hold out none (lm-train prepare --valid-share 0)"
         )
 
 

@@ -232,9 +232,7 @@ def begin(
     """A new run at step 0: weights from the seed, the folder's first files written."""
     device = choose_device(config.device, config.dtype, config.threads)
     config = resolved(config, device)
-    torch.manual_seed(
-        config.seed
-    )  # nothing draws from it today; a checkpoint holds its state, which is then the same each time
+    torch.manual_seed(config.seed)  # a checkpoint holds its state, which is then the same each time
     model = start_model(config, model_config(config.model, dataset.vocab_size))
     sharding = choose_sharding(config, model.config, device, ranks)
     model = model.to(device.kind if sharding == REPLICATE else "cpu").train()

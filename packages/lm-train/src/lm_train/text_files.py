@@ -153,7 +153,7 @@ def _json_documents(blocks: Iterator[bytes], name: str, field: str) -> Iterator[
             fields = ", ".join(row) if isinstance(row, dict) else f"no object but {type(row).__name__}"
             raise SourceError(
                 f'{name}, line {number:,}: wanted an object with a string in the field "{field}", got {fields}; '
-                "name the field that holds the text (--field)"
+                "name the field that holds the text (lm-train prepare --field)"
             )
         text: str = row[field]
         try:

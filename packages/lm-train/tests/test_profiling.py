@@ -3,6 +3,7 @@
 import json
 
 import pytest
+from lm_train.display import Silent
 from lm_train.profiling import PARTS, no_ranges
 from lm_train.run import train
 from resumed_runs import assert_same
@@ -21,11 +22,22 @@ def no_report(monkeypatch):
     monkeypatch.setattr("lm_train.run.write_report", lambda run: run.report)
 
 
+class Heard(Silent):
+    """Remembers what a person is told."""
+
+    def __init__(self):
+        self.lines = []
+
+    def say(self, text):
+        self.lines.append(text)
+
+
 @pytest.mark.parametrize(("steps", "profiled"), [(16, 5), (12, 2)])
 def test_a_profiled_run_is_the_run_that_is_not_and_has_a_trace_and_a_table(home, steps, profiled):
     config = {"steps": steps, "batch": 3, "micro_batch": 2}
     plain = train(tiny_config(home, name=f"plain-{steps}", **config))
-    result = train(tiny_config(home, name=f"profiled-{steps}", profile=True, **config))
+    heard = Heard()
+    result = train(tiny_config(home, name=f"profiled-{steps}", profile=True, **config), display=heard)
     assert_same(plain.folder, result.folder)
     events = json.loads((result.folder / "profile/trace.json").read_text())["traceEvents"]
     counted = {
@@ -39,6 +51,7 @@ def test_a_profiled_run_is_the_run_that_is_not_and_has_a_trace_and_a_table(home,
     assert sum(float(row[3].rstrip("%")) for row in rows.values()) == pytest.approx(100, abs=0.5)
     assert "aten::" in table
     assert "mean of" in (result.folder / "log.txt").read_text()
+    assert sum("ms in its parts" in line for line in heard.lines) == 1
     assert not (plain.folder / "profile").exists()
 
 

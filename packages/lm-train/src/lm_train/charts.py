@@ -75,7 +75,7 @@ def chart(
         _dress(axes, x, y)
         if zoom:
             _zoom(axes, drawn)
-        else:
+        elif not all(line.scattered for line in drawn):
             axes.set_ylim(bottom=0)
         if sum(bool(line.label) for line in drawn) > 1:
             axes.legend(frameon=False, fontsize=9, labelcolor=_INK)

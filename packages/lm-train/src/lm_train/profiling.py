@@ -36,7 +36,7 @@ class StepProfiler:
     """Profiles steps 10 to 14 of a process (counted from where it began); `say` gets the table's lines once it is done."""
 
     def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
-        self.folder, self._say = folder, say
+        self.folder, self.say = folder, say
         self._seen = 0
         self._profile: torch.profiler.profile | None = None
 
@@ -64,7 +64,7 @@ class StepProfiler:
         operations = profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=_OPERATIONS)
         (self.folder / "table.txt").write_text("\n".join([*lines, "", operations]), encoding="utf-8")
         for line in [*lines, f"profile    {self.folder / 'trace.json'}, table.txt"]:
-            self._say(line)
+            self.say(line)
 
 
 def part_lines(profile: torch.profiler.profile, steps: int) -> list[str]:

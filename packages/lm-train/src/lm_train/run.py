@@ -140,6 +140,8 @@ def _compile(s: Session) -> None:
 
 def _run(s: Session, display: Display, stop: Stop) -> RunResult:
     status, loop = "failed", Loop(s, display, stop)
+    if s.profiler is not None:
+        s.profiler.say = lambda line: s.say(display, line)
     try:
         for line in describe(s):
             display.say(line)

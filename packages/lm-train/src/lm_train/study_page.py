@@ -72,7 +72,7 @@ def write_sweep(folder: Path, plan: SweepPlan, done: Sequence[Done]) -> Path:
         axis = (
             name if numbers else f"{name}: " + ", ".join(f"{i} {v}" for i, v in enumerate(parameter.values))
         )
-        svg = chart(dots, x=axis, y=plan.metric, zoom=True, log_x=parameter.kind == "log_uniform_values")
+        svg = chart(dots, x=axis, y=plan.metric, log_x=parameter.kind == "log_uniform_values")
         charts.append((name, svg))
     ordered = _ordered(plan, done)
     return _write(

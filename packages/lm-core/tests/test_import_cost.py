@@ -6,34 +6,39 @@ import types
 from pathlib import Path
 
 import lm_core
+import pytest
+
+FIRST_MINUTE = """if True:
+    import sys
+    import torch
+    before = set(sys.modules)
+    import lm_core
+    print(*set(sys.modules) - before)
+    folder = sys.argv[1]
+    config = lm_core.ModelConfig(vocab_size=10, d_model=8, n_layers=1, n_heads=1)
+    lm_core.save_model(lm_core.Transformer(config), folder)
+    lm_core.load_model(folder)
+    print(*{"torch._dynamo", "sympy"} & set(sys.modules))"""
 
 
-def test_importing_lm_core_brings_in_little_beyond_torch():
-    code = "import torch, sys; before = set(sys.modules); import lm_core; print(*sorted(set(sys.modules) - before))"
-    added = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, check=True
-    ).stdout.split()
-    packages = {name.split(".")[0] for name in added} - set(sys.stdlib_module_names)
-    assert packages <= {
-        "lm_core",
-        "jaxtyping",
-        "safetensors",
-        "wadler_lindig",
-        "numpy",
-    }  # torch imports numpy, too
+@pytest.fixture(scope="module")
+def brought_in(tmp_path_factory):
+    """Modules that importing lm_core adds to torch's, and compilers that are there after a model was saved and loaded."""
+    command = [sys.executable, "-c", FIRST_MINUTE, str(tmp_path_factory.mktemp("import") / "model")]
+    said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
+    return [line.split() for line in said.splitlines()]
 
 
-def test_building_saving_and_loading_a_model_brings_in_no_compiler(tmp_path):
+def test_importing_lm_core_brings_in_little_beyond_torch(brought_in):
+    packages = {name.split(".")[0] for name in brought_in[0]} - set(sys.stdlib_module_names)
+    assert "lm_core" in packages
+    # torch imports numpy, too
+    assert packages <= {"lm_core", "jaxtyping", "safetensors", "wadler_lindig", "numpy"}
+
+
+def test_building_saving_and_loading_a_model_brings_in_no_compiler(brought_in):
     # torch answers innocent questions on the "meta" device by importing its compiler and sympy: seconds of every start.
-    code = """if True:
-        import sys
-        from lm_core import ModelConfig, Transformer, load_model, save_model
-        folder = sys.argv[1]
-        save_model(Transformer(ModelConfig(vocab_size=10, d_model=8, n_layers=1, n_heads=1)), folder)
-        load_model(folder)
-        print(*{"torch._dynamo", "sympy"} & set(sys.modules))"""
-    command = [sys.executable, "-c", code, str(tmp_path / "model")]
-    assert subprocess.run(command, capture_output=True, text=True, check=True).stdout.split() == []
+    assert brought_in[1] == []
 
 
 def test_everything_that_is_listed_is_there_and_nothing_else_is():

@@ -10,7 +10,7 @@ which the text was read, so keys and values that were computed once can be used 
 import ctypes
 import threading
 from collections.abc import Sequence
-from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_void_p
+from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_long, c_void_p
 
 import numpy as np
 import numpy.typing as npt
@@ -70,9 +70,13 @@ class Native:
         self._step = library.lm_step
         self._step.argtypes = [POINTER(_Model), c_void_p, c_int, c_void_p, c_int]
         self._step.restype = c_int
-        self._kept: list[object] = []
+        self._kept: list[Tensor] = []
         self.vocab_size = model.config.vocab_size
         self._model = self._describe(model)
+        library.lm_large_pages.argtypes = [c_void_p, c_long]
+        library.lm_large_pages.restype = None
+        for tensor in self._kept:
+            library.lm_large_pages(tensor.data_ptr(), tensor.numel() * tensor.element_size())
 
     def __call__(self, work: Sequence[tuple[KVCache, Sequence[int], int]]) -> list[Logits]:
         """Appends each `ids` to its cache; for each text the logits (n, vocab_size) of what follows its last n."""

@@ -20,7 +20,7 @@ import threading
 from pathlib import Path
 
 SOURCES = Path(__file__).parent / "native"
-FLAGS = ("-O3", "-std=gnu11", "-shared", "-fPIC", "-pthread")
+FLAGS = ("-O3", "-std=gnu11", "-D_DEFAULT_SOURCE", "-shared", "-fPIC", "-pthread")
 _TIME = 120
 """Seconds after which a compiler is given up."""
 

@@ -10,8 +10,10 @@ typedef struct {
 } Matrix;
 
 // A tile: sums of `outputs` rows of W from `first` on with `rows` rows of x. All in registers, each sum by itself.
-// With `fetch` it asks memory for the rows of W behind its own: the hardware does not foresee so short streams, and reading
-// is 1.7 times faster so (10.8 and 17.8 GB/s on one core that reads at most 18).
+// With `fetch` it asks memory for what lies AHEAD: the hardware does not foresee several short streams, only one long one
+// (int8 on one core: 9 GB/s without, 25 with; figures in docs/speed.md).
+enum { AHEAD = 16384, LINE = 64 };
+
 INLINE void tile(int storage, int outputs, int rows, int fetch, const Matrix *m, const char *weight, long first, const float *x,
                  float *y, long y_stride, int add) {
     long d_in = m->d_in, row_bytes = d_in * bytes_of(storage), i = 0;
@@ -25,7 +27,8 @@ INLINE void tile(int storage, int outputs, int rows, int fetch, const Matrix *m,
 #pragma GCC unroll 4
         for (int o = 0; o < outputs; o++) {
             w[o] = load_weights(storage, weight + o * row_bytes, i);
-            if (fetch) __builtin_prefetch(weight + (o + outputs) * row_bytes + i * bytes_of(storage), 0, 1);
+            long at = i * bytes_of(storage);
+            if (fetch && at % LINE == 0) __builtin_prefetch(weight + o * row_bytes + at + AHEAD, 0, 1);
         }
 #pragma GCC unroll 4
         for (int r = 0; r < rows; r++) {
@@ -60,7 +63,7 @@ INLINE void tiles(int storage, int outputs, int rows, const Matrix *m, const cha
         tile(storage, outputs, TILE, 1, m, weight, first, x, y, y_stride, add);
         r = TILE;
     } else if (rows) {
-        tile(storage, outputs, 1, 1, m, weight, first, x, y, y_stride, add);
+        tile(storage, outputs, 1, outputs > 1, m, weight, first, x, y, y_stride, add);
         r = 1;
     }
     for (; r + TILE <= rows; r += TILE)
@@ -74,7 +77,8 @@ INLINE void outputs_of(int storage, const Matrix *m, long first, long last, int 
     long d_in = m->d_in, row_bytes = d_in * bytes_of(storage);
     for (long o = first; o < last;) {
         const char *weight = (const char *)m->weight + o * row_bytes;
-        int outputs = o + TILE <= last ? TILE : 1;
+        // One row of x reads W from end to end, which the hardware foresees; int8 is too dense for that.
+        int outputs = o + TILE <= last && (rows > 1 || storage == INT8) ? TILE : 1;
         if (storage != FLOAT32 && rows > TILE) {  // unpacked once for all rows: the same numbers, so the same sums
             for (long i = 0; i < outputs * d_in; i += LANES) {
                 long left = outputs * d_in - i;

@@ -1,4 +1,4 @@
-"""R1 over what a run can be made of: stopped after each of its steps, through six epochs, it is the unbroken run."""
+"""R1 over what a run can be made of: stopped after each of its steps, through four epochs, it is the unbroken run."""
 
 import contextlib
 from dataclasses import replace
@@ -17,7 +17,7 @@ from resumed_runs import assert_same, stopped_after_every_step
 from safetensors.torch import load_file
 from tiny_runs import tiny_config, tiny_text
 
-STEPS = 12
+STEPS = 8
 CONSTANT = ScheduleConfig(name="constant", warmup=2)
 SCHEDULE_FREE = OptimConfig(name="schedule-free", lr=0.01)
 
@@ -42,6 +42,7 @@ def everything_at_once(home, **changes):
         "model": model,
         "batch": 31,
         "micro_batch": 8,
+        "steps": STEPS,
         "recompute": True,
         "mix": (f"{home / 'other.txt'}=0.3",),
     }
@@ -76,8 +77,8 @@ def test_an_average_is_saved_and_scored_and_changes_no_training(home):
         "checkpoint": CheckpointConfig(every=1, keep=STEPS),
         "evaluate": EvaluateConfig(every=1, windows=4),
     }
-    averaged = train(tiny_config(home, name="averaged", optim=OptimConfig(ema=0.5), **kept))
-    plain = train(tiny_config(home, name="plain", optim=OptimConfig(), **kept))
+    averaged = train(tiny_config(home, name="averaged", steps=STEPS, optim=OptimConfig(ema=0.5), **kept))
+    plain = train(tiny_config(home, name="plain", steps=STEPS, optim=OptimConfig(), **kept))
     trail = [own_weights(path) for path in checkpoints(averaged.folder / "checkpoints")]
     last = load_model(averaged.checkpoint).state_dict()
     weights = [0.5 ** (STEPS - 1 - i) for i in range(STEPS)]

@@ -61,6 +61,24 @@ def test_a_body_that_is_too_large_is_not_read(server):
         assert "larger than 20000 bytes" in answer.json()["error"]["message"]
 
 
+def test_a_refusal_is_heard_by_a_sender_who_is_still_sending(server):
+    """Without reading on, the connection is reset under the answer (RFC 9112, section 9.6)."""
+    head = "POST {} HTTP/1.1\r\nHost: {}\r\nContent-Length: 400000\r\nContent-Type: {}\r\nConnection: close\r\n\r\n"
+    refused = {
+        415: head.format("/v1/completions", "localhost", "text/plain"),
+        404: head.format("/nowhere", "localhost", "application/json"),
+        403: head.format("/v1/completions", "evil.example", "application/json"),
+    }
+    for status, headers in refused.items():
+        with server.socket() as connection:
+            connection.sendall(headers.encode() + b"a" * 400_000)
+            heard = b""
+            while piece := connection.recv(4096):
+                heard += piece
+        assert heard.startswith(b"HTTP/1.1 %d " % status)
+        assert heard.endswith(b"}")
+
+
 def test_headers_and_bodies_that_do_not_come_are_not_waited_for(tmp_path):
     slow = [
         b"",

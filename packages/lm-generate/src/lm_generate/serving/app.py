@@ -30,7 +30,7 @@ from lm_generate.serving.reply import dumps
 from lm_generate.serving.request import COMPLETION_FIELDS, SCORE_FIELDS, read_completion, read_score
 from lm_generate.serving.scores import score
 from lm_generate.serving.service import Service
-from lm_generate.serving.transport import ClientGoneError, EventStream, read_body, unless_gone
+from lm_generate.serving.transport import ClientGoneError, EventStream, Incoming, read_body, unless_gone
 
 log = logging.getLogger(__name__)
 OPEN_TO_ALL = ("/", "/health")
@@ -72,20 +72,22 @@ class Gate:
     async def __call__(self, scope: Scope, receive: Receive, send: Send) -> None:
         if scope["type"] != "http":
             return
-        status = 0
+        status, incoming = 0, Incoming(receive)
 
         async def watched(message: Any) -> None:
             nonlocal status
             if message["type"] == "http.response.start":
                 status = message["status"]
+                if status >= 400:
+                    await incoming.discard(self.service.limits)
             await send(message)
 
         try:
             problem = self._refused(scope)
             if problem is None:
-                await self.app(scope, receive, watched)
+                await self.app(scope, incoming, watched)
             else:
-                await answer(problem)(scope, receive, watched)
+                await answer(problem)(scope, incoming, watched)
         except ClientGoneError:
             self.service.metrics.left += 1
             status = status or 499
@@ -93,7 +95,7 @@ class Gate:
             log.exception("%s %s failed", scope["method"], scope["path"])
             if not status:
                 await answer(Problem(500, "the server failed; its log has the reason"))(
-                    scope, receive, watched
+                    scope, incoming, watched
                 )
         path = scope["path"] if scope["path"] in PATHS else "other"  # else every name tried would be kept
         self.service.metrics.answers[path, status] += 1

@@ -37,6 +37,9 @@ class Limits:
     header_seconds: float = 10.0
     """From the first byte awaited to the end of the headers."""
     body_seconds: float = 20.0
+    discard_bytes: int = 8 * 2**20
+    """What is read of a body that is refused, and for how long, so that its sender hears why (transport.py)."""
+    discard_seconds: float = 1.0
     request_seconds: float = 600.0
     """From the whole body to the end of the answer."""
     send_seconds: float = 20.0

@@ -7,7 +7,7 @@ from typing import Any, TypeVar
 
 from starlette.requests import Request
 from starlette.responses import Response
-from starlette.types import Receive, Scope, Send
+from starlette.types import Message, Receive, Scope, Send
 
 from lm_generate.serving.limits import Limits
 from lm_generate.serving.problems import Problem
@@ -17,6 +17,28 @@ Result = TypeVar("Result")
 
 class ClientGoneError(Exception):
     """Nobody is left to answer."""
+
+
+class Incoming:
+    """A request's `receive`, which knows whether the body has ended."""
+
+    def __init__(self, receive: Receive) -> None:
+        self._receive = receive
+        self.ended = False
+
+    async def __call__(self) -> Message:
+        message = await self._receive()
+        self.ended = self.ended or message["type"] != "http.request" or not message.get("more_body", False)
+        return message
+
+    async def discard(self, limits: Limits) -> None:
+        """Reads on to the end of the body, within bounds. A connection that is closed while bytes lie unread is reset, and
+        the answer that was already sent is lost with it (RFC 9112, section 9.6)."""
+        left = limits.discard_bytes
+        with contextlib.suppress(TimeoutError):
+            async with asyncio.timeout(limits.discard_seconds):
+                while not self.ended and left > 0:
+                    left -= len((await self()).get("body", b""))
 
 
 async def read_body(request: Request, limits: Limits) -> bytes:

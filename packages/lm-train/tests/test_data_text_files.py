@@ -183,7 +183,7 @@ def test_what_is_no_utf8_text_is_named_with_its_offset(tmp_path, monkeypatch, co
         ),
         (
             '{"body": "a", "id": 3}',
-            r'field "text", got body, id; name the field that holds the text \(--field\)',
+            r'field "text", got body, id; name the field that holds the text \(lm-train prepare --field\)',
         ),
         ('{"text": 3}', r"line 1: wanted an object with a string"),
         (

@@ -71,6 +71,7 @@ def add_contents(source: Path) -> None:
         folder = source / "packages" / package
         docs = sorted(path for path in folder.glob("docs/**/*.md") if path not in course)
         parts[package] = [folder / "README.md", *docs, folder / "CHANGELOG.md"]
+    parts["How it is tested"] = [source / "tests/faults.md", source / "rust/fuzz/README.md"]
     parts["Reference"] = [source / "rust/lm-bpe/README.md", add_reference(source / "reference.md")]
     lines = []
     for caption, pages in parts.items():

@@ -179,6 +179,15 @@ def test_without_a_compiler_the_text_is_written_all_the_same(fresh, monkeypatch)
     assert not engine.decode.any_pieces
 
 
+def test_a_user_without_a_home_gets_the_kernel_from_a_folder_that_goes_away(fresh, monkeypatch):
+    def homeless():
+        raise RuntimeError("Could not determine home directory.")
+
+    monkeypatch.delenv("XDG_CACHE_HOME")
+    monkeypatch.setattr(native_library.Path, "home", homeless)
+    assert native_library._cache() == native_library._temporary()
+
+
 def test_a_compiler_that_fails_is_told_and_nothing_is_left_behind(fresh, monkeypatch):
     monkeypatch.setenv("PATH", a_compiler(fresh / "bin", "echo no room >&2; exit 3") + ":/bin:/usr/bin")
     native_library.begin_compiling()

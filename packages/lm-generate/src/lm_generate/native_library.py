@@ -120,15 +120,15 @@ def _processor() -> str:
 
 def _cache() -> Path:
     """A folder that this user alone can write to: what lies in it is run. A fresh one where that cannot be had."""
-    base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-    folder = base / "lm-generate"
     try:
+        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
+        folder = base / "lm-generate"
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
         private = not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and found.st_uid == os.getuid()
         if private and os.access(folder, os.W_OK):
             return folder
-    except OSError:
+    except (OSError, RuntimeError):  # RuntimeError: a user without a home, as in some containers
         pass
     return _temporary()
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from lm_generate.given import read_text
+from lm_generate.open_model import open_model
 
 
 def quality(
@@ -34,7 +35,6 @@ def quality(
     quiet
         Nothing on standard error but errors.
     """
-    from lm_generate.cli import open_model  # which imports this module
 
     text = read_text(file)
     engine = open_model(model, device="cpu", threads=threads, verify=verify, quiet=quiet, dtype="float32")
@@ -69,7 +69,6 @@ def export(
     quiet
         Nothing on standard error but errors.
     """
-    from lm_generate.cli import open_model  # which imports this module
 
     engine = open_model(model, device="cpu", threads=None, verify=verify, quiet=quiet)
 

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated, Any, Literal
 from cyclopts import Group, Parameter
 
 from lm_generate.errors import SettingError
+from lm_generate.open_model import open_model
 from lm_generate.runs import newest_run
 
 if TYPE_CHECKING:
@@ -127,8 +128,6 @@ class Opener:
         self.verify, self.quiet = verify, quiet
 
     def __call__(self, folder: Path) -> "Engine":
-        from lm_generate.cli import open_model
-
         return open_model(
             folder,
             device=self.device,

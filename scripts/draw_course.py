@@ -11,7 +11,7 @@ import numpy as np
 from lm_generate.sampling import Sampling, probabilities
 from lm_tokenizer import Tokenizer
 from lm_train.permutation import Permutation
-from lm_train.stdlib_text import stdlib_files
+from lm_train.texts.stdlib_text import stdlib_files
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure

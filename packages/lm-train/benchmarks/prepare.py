@@ -15,7 +15,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 from lm_train import Batches, TokenDataset, prepare
-from lm_train.stories import stories
+from lm_train.texts.stories import stories
 
 
 def best(repeat: int, work: Callable[[int], object]) -> float:

@@ -9,7 +9,7 @@ import tempfile
 from pathlib import Path
 
 from lm_train import Batches, ValidationWindows, prepare
-from lm_train.stories import story_entropy
+from lm_train.texts.stories import story_entropy
 
 
 def main() -> None:

@@ -8,8 +8,8 @@ from pathlib import Path
 
 from lm_train import TrainConfig, resume, train
 from lm_train.config import ModelOptions, SampleConfig
-from lm_train.display import Silent, Status
 from lm_train.signals import Stop
+from lm_train.view.display import Silent, Status
 
 
 class StopAt(Silent):

@@ -24,7 +24,7 @@ import torch.distributed.checkpoint.state_dict_saver
 import torch.distributed.fsdp
 import torch.distributed.tensor
 from lm_train import cli
-from lm_train.heartbeat import Heart
+from lm_train.parallel.heartbeat import Heart
 from torch.distributed import TCPStore
 
 LIMIT = 60  # seconds until a rank that hangs prints its stacks and ends; says nothing of speed
@@ -141,9 +141,9 @@ def at_step(step: int, action: Callable[[], None]) -> None:
         return original(*args, **kwargs)
 
     module.train_step = acting
-    import lm_train.follow
+    import lm_train.parallel.follow
 
-    lm_train.follow.run_step = lm_train.loop.run_step = counted
+    lm_train.parallel.follow.run_step = lm_train.loop.run_step = counted
 
 
 def with_patience(seconds: float, action: Callable[[], None]) -> Callable[[], None]:

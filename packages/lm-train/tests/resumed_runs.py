@@ -10,10 +10,10 @@ from lm_core import load_model
 from lm_train.checkpoint import checkpoints
 from lm_train.config import TrainConfig
 from lm_train.config_file import read_config
-from lm_train.display import Silent
 from lm_train.run import resume, train
 from lm_train.signals import Stop
 from lm_train.state import read_record
+from lm_train.view.display import Silent
 from safetensors.torch import load_file
 from tiny_runs import rows
 

@@ -6,14 +6,23 @@ from dataclasses import replace
 import numpy as np
 import pytest
 from lm_train import cli
-from lm_train.compare import _T, Difference, comparison, comparison_lines, label, paired, slug, variants
 from lm_train.config import EvaluateConfig, TrainConfig
 from lm_train.config_file import to_toml, value_of, with_settings
-from lm_train.display import Silent
 from lm_train.errors import ConfigError
 from lm_train.run_errors import RunError
 from lm_train.signals import Stop
-from lm_train.study import held_out, run_trial, score
+from lm_train.studies.compare import (
+    _T,
+    Difference,
+    comparison,
+    comparison_lines,
+    label,
+    paired,
+    slug,
+    variants,
+)
+from lm_train.studies.study import held_out, run_trial, score
+from lm_train.view.display import Silent
 from tiny_runs import tiny_config, tiny_corpus
 
 
@@ -117,7 +126,7 @@ def test_the_command_compares_goes_on_where_it_was_stopped_and_trains_nothing_tw
     monkeypatch.chdir(home)
     command = ["compare", "optim.name=muon,adamw", "--seeds", "2", "--config", "tiny.toml", "--name", "both"]
     trained = []
-    from lm_train import study
+    from lm_train.studies import study
 
     def counted(config, *, display, stop):
         trained.append(config.name)

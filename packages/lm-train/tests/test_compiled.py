@@ -9,10 +9,10 @@ from lm_core import ModelConfig, Transformer
 from lm_train.checkpoint import checkpoints
 from lm_train.compiled import compile_blocks, uncompiled
 from lm_train.config_file import read_config
-from lm_train.display import Silent
 from lm_train.errors import ConfigError
 from lm_train.run import resume, train
 from lm_train.signals import Stop
+from lm_train.view.display import Silent
 from tiny_runs import rows, tiny_config, tiny_corpus
 
 

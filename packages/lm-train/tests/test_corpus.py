@@ -7,8 +7,8 @@ from lm_tokenizer import Tokenizer
 from lm_train import cli
 from lm_train.config import TrainConfig
 from lm_train.corpus import dataset_name, into_free_folder, open_corpus, stem
-from lm_train.display import Silent
 from lm_train.errors import DatasetError, OtherDatasetError
+from lm_train.view.display import Silent
 
 TEXT = "a small text of some words, and then some other words. " * 200
 

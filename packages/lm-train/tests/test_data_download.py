@@ -4,8 +4,8 @@ import http.server
 import threading
 
 import pytest
-from lm_train.download import SHAKESPEARE, TINYSTORIES, Download, cache_folder, fetch
 from lm_train.errors import DownloadError
+from lm_train.texts.download import SHAKESPEARE, TINYSTORIES, Download, cache_folder, fetch
 
 CONTENT = bytes(range(1, 128)) * 3_000
 

@@ -1,7 +1,7 @@
 import pytest
 from hypothesis import given
 from hypothesis import strategies as st
-from lm_train.held_out import HeldOut, choose_rule, split_pieces
+from lm_train.tokens.held_out import HeldOut, choose_rule, split_pieces
 
 texts = st.lists(st.text(st.sampled_from("ab é日\n"), min_size=1, max_size=30), min_size=1, max_size=30)
 

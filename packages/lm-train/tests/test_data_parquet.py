@@ -6,7 +6,7 @@ import pyarrow as pa
 import pytest
 from lm_train.errors import SourceError
 from lm_train.prepare import prepare
-from lm_train.text_files import PIECE_CHARS, read_pieces
+from lm_train.texts.text_files import PIECE_CHARS, read_pieces
 from pyarrow import parquet
 from tiny_runs import tiny_text
 

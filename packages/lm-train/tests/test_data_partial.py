@@ -6,8 +6,9 @@ import sys
 
 import pytest
 from lm_tokenizer import Tokenizer
-from lm_train import TokenDataset, encode_documents, partial, prepare
-from lm_train.partial import Partial, partial_path
+from lm_train import TokenDataset, prepare
+from lm_train.tokens import encode_documents, partial
+from lm_train.tokens.partial import Partial, partial_path
 from tiny_runs import tiny_text
 
 SETTINGS = {"vocab_size": 300, "shard_tokens": 1000}
@@ -139,7 +140,8 @@ def test_without_a_mark_nothing_is_left(tmp_path):
 
 KILLED = """
 import os, signal, sys, time
-from lm_train import encode_documents, partial, prepare
+from lm_train import prepare
+from lm_train.tokens import encode_documents, partial
 from pathlib import Path
 encode_documents.ENCODED_AT_ONCE, partial.MARK_SECONDS = 1_000, 0.0
 corpus, folder = sys.argv[1], sys.argv[2]

@@ -9,12 +9,12 @@ import sys
 import numpy as np
 import pytest
 from lm_tokenizer import Tokenizer
-from lm_train import encode_documents
 from lm_train.dataset import TokenDataset
 from lm_train.errors import BusyFolderError, ConfigError, DatasetError, SourceError, TooFewTokensError
 from lm_train.lock import locked
 from lm_train.prepare import prepare
-from lm_train.stories import story
+from lm_train.texts.stories import story
+from lm_train.tokens import encode_documents
 
 STORIES = [story(number) for number in range(150)]
 
@@ -87,8 +87,8 @@ def test_special_tokens_in_text_are_ordinary_text(tmp_path):
 
 
 def test_a_long_document_has_the_ids_of_its_uncut_text(tmp_path, monkeypatch):
-    monkeypatch.setattr("lm_train.text_files.PIECE_CHARS", 500)
-    monkeypatch.setattr("lm_train.text_files._CUT_WINDOW", 400)
+    monkeypatch.setattr("lm_train.texts.text_files.PIECE_CHARS", 500)
+    monkeypatch.setattr("lm_train.texts.text_files._CUT_WINDOW", 400)
     text = "".join(STORIES) + "x = [1,  2]\n\n\n   don't  stop\t\tnow 12345 ünïcode 日本語\n" * 40
     (tmp_path / "a.txt").write_text(text)
     for pattern in ("gpt2", "cl100k", "o200k", "llama3", "qwen2"):
@@ -261,7 +261,7 @@ def test_a_text_that_cannot_be_used_is_refused_and_leaves_nothing(tmp_path, cont
 
 def test_a_full_disk_is_said_and_leaves_nothing(corpus, tmp_path, monkeypatch):
     from lm_core.manifest import DiskFullError
-    from lm_train.dataset_writer import _HashedFile
+    from lm_train.tokens.dataset_writer import _HashedFile
 
     def write(self, content):
         raise OSError(28, "No space left on device")

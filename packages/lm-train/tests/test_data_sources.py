@@ -4,9 +4,9 @@ import os
 
 import pytest
 from lm_train.errors import SourceError
-from lm_train.sources import TEXT_EXTENSIONS, open_sources
-from lm_train.stdlib_text import stdlib_files, stdlib_folder
-from lm_train.stories import story_bits
+from lm_train.texts.sources import TEXT_EXTENSIONS, open_sources
+from lm_train.texts.stdlib_text import stdlib_files, stdlib_folder
+from lm_train.texts.stories import story_bits
 
 
 def texts(names, tmp_path, **options):

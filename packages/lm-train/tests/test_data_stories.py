@@ -3,9 +3,9 @@ import itertools
 import math
 
 import pytest
-from lm_train import story_grammar
-from lm_train.stories import NotAStoryError, stories, story, story_bits, story_entropy
-from lm_train.story_grammar import tell
+from lm_train.texts import story_grammar
+from lm_train.texts.stories import NotAStoryError, stories, story, story_bits, story_entropy
+from lm_train.texts.story_grammar import tell
 
 
 class Listener:
@@ -83,7 +83,7 @@ def test_the_probabilities_of_all_stories_of_a_small_grammar_sum_to_one(monkeypa
             teller.draw(("cat", "dog", "owl"), but=name)
         teller.say(".")
 
-    monkeypatch.setattr("lm_train.stories.tell", small)
+    monkeypatch.setattr("lm_train.texts.stories.tell", small)
     texts = {story(number) for number in range(500)}
     assert len(texts) == 3 * (2 + 1)
     probabilities = {text: 2 ** -story_bits(text) for text in texts}

@@ -6,9 +6,9 @@ import pytest
 import zstandard
 from hypothesis import given, settings
 from hypothesis import strategies as st
-from lm_train import compressed, text_files
 from lm_train.errors import SourceError
-from lm_train.text_files import read_pieces, split_documents
+from lm_train.texts import compressed, text_files
+from lm_train.texts.text_files import read_pieces, split_documents
 
 SEPARATOR = "<|endoftext|>"
 

@@ -3,7 +3,7 @@
 import io
 
 import pytest
-from lm_train.display import Live, Plain, Status, clock, numbers, printable, sparkline
+from lm_train.view.display import Live, Plain, Status, clock, numbers, printable, sparkline
 
 
 def status(**changes):

@@ -5,11 +5,11 @@ import math
 import pytest
 from lm_train import cli
 from lm_train.config import OptimConfig
-from lm_train.display import Silent
 from lm_train.errors import ConfigError
-from lm_train.lr_test import LrTest, bell_mean, diverged, lr_test
-from lm_train.lr_test_page import test_lines as lines_of
-from lm_train.lr_test_page import test_rows as rows_of
+from lm_train.studies.lr_test import LrTest, bell_mean, diverged, lr_test
+from lm_train.studies.lr_test_page import test_lines as lines_of
+from lm_train.studies.lr_test_page import test_rows as rows_of
+from lm_train.view.display import Silent
 from tiny_runs import tiny_config, tiny_corpus
 
 

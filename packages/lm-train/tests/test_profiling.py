@@ -3,9 +3,9 @@
 import json
 
 import pytest
-from lm_train.display import Silent
 from lm_train.profiling import PARTS, no_ranges
 from lm_train.run import train
+from lm_train.view.display import Silent
 from resumed_runs import assert_same
 from tiny_runs import tiny_config, tiny_corpus
 

@@ -13,8 +13,8 @@ from lm_train import cli
 from lm_train.batches import Batches
 from lm_train.checkpoint import checkpoints
 from lm_train.config_file import to_toml
+from lm_train.parallel.ranks import Ranks
 from lm_train.permutation import Permutation
-from lm_train.ranks import Ranks
 from lm_train.run import train
 from lm_train.state import read_record
 from many_ranks import at_step, run_ranks

@@ -17,7 +17,7 @@ from lm_core import Transformer, load_model
 from lm_train.checkpoint import checkpoints
 from lm_train.config import EvaluateConfig, SampleConfig
 from lm_train.config_file import to_toml
-from lm_train.heartbeat import Pulse, judge
+from lm_train.parallel.heartbeat import Pulse, judge
 from lm_train.state import read_record
 from many_ranks import Launch, at_step, run_ranks, with_patience
 from tiny_runs import rows, tiny_config, tiny_corpus
@@ -196,16 +196,16 @@ def test_a_disk_that_is_full_at_a_save_ends_all_ranks_and_leaves_the_older_check
 
 def test_a_replica_whose_weights_differ_is_named_and_nothing_of_it_is_saved(home, tmp_path):
     def flip_a_bit_of_rank_1(rank: int) -> None:
-        import lm_train.follow
+        import lm_train.parallel.follow
 
-        sound = lm_train.follow.run_step
+        sound = lm_train.parallel.follow.run_step
 
         def flipped(follower, step, factor):
             if step == 6:
                 follower.model.norm.weight.data.view(torch.int32)[3] ^= 1 << 5
             return sound(follower, step, factor)
 
-        lm_train.follow.run_step = flipped
+        lm_train.parallel.follow.run_step = flipped
 
     ended = run_ranks(
         4,

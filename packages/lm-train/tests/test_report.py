@@ -5,11 +5,11 @@ import re
 from html.parser import HTMLParser
 
 import pytest
-from lm_train.charts import Line, chart, thinned
 from lm_train.config import TrainConfig
 from lm_train.config_file import to_toml
-from lm_train.report import Page, smoothed, write_report
 from lm_train.run_folder import RunFolder
+from lm_train.view.charts import Line, chart, thinned
+from lm_train.view.report import Page, smoothed, write_report
 
 SAMPLE = "<script>alert(1)</script> & so on"
 

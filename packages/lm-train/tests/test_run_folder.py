@@ -6,9 +6,9 @@ import os
 import pytest
 from lm_train.errors import BusyFolderError
 from lm_train.lock import locked
-from lm_train.metrics import JsonLines, Loggers, drop_after, read_lines
 from lm_train.run_errors import RunError
 from lm_train.run_folder import RunFolder, newest_run
+from lm_train.view.metrics import JsonLines, Loggers, drop_after, read_lines
 
 
 def made(out, name, **facts):

@@ -5,7 +5,7 @@ import shutil
 import signal
 from dataclasses import replace
 
-import lm_train.follow
+import lm_train.parallel.follow
 import pytest
 import torch
 from lm_core import read_config
@@ -14,11 +14,11 @@ from lm_train.checkpoint import checkpoints
 from lm_train.config import OptimConfig, ScaleConfig, TrainConfig
 from lm_train.config_file import to_toml
 from lm_train.device import choose_device
-from lm_train.ranks import Ranks
+from lm_train.parallel.ranks import Ranks
+from lm_train.parallel.sharding import choose_sharding
+from lm_train.parallel.world_plan import largest_part
 from lm_train.run import train
 from lm_train.session import model_config
-from lm_train.sharding import choose_sharding
-from lm_train.world_plan import largest_part
 from many_ranks import at_step, run_ranks
 from run_comparison import assert_close, same_bits, state, weights
 from tiny_runs import tiny_config, tiny_corpus
@@ -46,14 +46,14 @@ def arguments(home, name, sharding, *more):
 
 def test_a_model_spread_over_two_ranks_trains_as_a_whole_one_and_resumes_exactly_on_any(home, tmp_path):
     def count_my_part(rank: int) -> None:
-        sound = lm_train.follow.shard
+        sound = lm_train.parallel.follow.shard
 
         def counted(model, *args):
             split = sound(model, *args)
             (tmp_path / f"part-{rank}").write_text(str(sum(p.to_local().numel() for p in model.parameters())))
             return split
 
-        lm_train.follow.shard = counted
+        lm_train.parallel.follow.shard = counted
 
     whole = run_ranks(2, arguments(home, "full", "full"), tmp_path / "full", count_my_part)
     assert [rank.code for rank in whole] == [0, 0], whole
@@ -100,7 +100,7 @@ def test_what_needs_whole_weights_is_refused_with_parts_and_kept_whole_when_noth
     ended = run_ranks(2, arguments(home, "average", "full", "--optim.ema", "0.9"), tmp_path)
     assert [rank.code for rank in ended] == [2, 0], ended
     assert ended[0].err == "--optim.ema and --scale.sharding full do not go together; leave one of them out\n"
-    monkeypatch.setattr("lm_train.sharding._memory", lambda device: 1e6)
+    monkeypatch.setattr("lm_train.parallel.sharding._memory", lambda device: 1e6)
     config = TrainConfig(optim=OptimConfig(ema=0.9))
     device = choose_device("cpu", "float32", 1)
     assert choose_sharding(config, model_config(config.model, 1024), device, Ranks(0, 2)) == "replicate"
@@ -153,7 +153,7 @@ def test_weights_are_spread_where_four_numbers_a_weight_would_not_fit(monkeypatc
     device, ranks = choose_device("cpu", "float32", 1), Ranks(0, 2)
     shape = model_config(TrainConfig().model, 1024)
     for memory, wanted in ((1e12, "replicate"), (1e6, "full")):
-        monkeypatch.setattr("lm_train.sharding._memory", lambda device, memory=memory: memory)
+        monkeypatch.setattr("lm_train.parallel.sharding._memory", lambda device, memory=memory: memory)
         assert choose_sharding(TrainConfig(), shape, device, ranks) == wanted
         assert (
             choose_sharding(TrainConfig(scale=ScaleConfig(sharding="hybrid")), shape, device, ranks)

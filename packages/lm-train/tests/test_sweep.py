@@ -9,8 +9,8 @@ from lm_train import cli
 from lm_train.config import EvaluateConfig, TrainConfig
 from lm_train.config_file import to_toml
 from lm_train.errors import ConfigError
-from lm_train.sweep import Search, drawn
-from lm_train.sweep_file import Parameter, read_sweep, ready_sweeps
+from lm_train.studies.sweep import Search, drawn
+from lm_train.studies.sweep_file import Parameter, read_sweep, ready_sweeps
 from tiny_runs import tiny_config, tiny_corpus
 
 RANGES = {

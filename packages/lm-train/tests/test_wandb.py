@@ -1,9 +1,9 @@
 """Metrics to Weights & Biases: an extra that never stops a run."""
 
 import pytest
-from lm_train import metrics
 from lm_train.errors import ConfigError
-from lm_train.metrics import Wandb, require_wandb
+from lm_train.view import metrics
+from lm_train.view.metrics import Wandb, require_wandb
 
 
 class FakeRun:

@@ -23,7 +23,7 @@ from lm_train.background import Background
 from lm_train.optimizers import Optimizers
 from lm_train.run_errors import CheckpointError
 from lm_train.state import KeptState, OptimizerState, RunState, kept_state, optimizer_state, write_state
-from lm_train.text_tokenizer import END_OF_TEXT
+from lm_train.tokens.text_tokenizer import END_OF_TEXT
 
 PACKAGES = ("lm-train", "lm-core", "lm-tokenizer", "torch")
 _STEP = re.compile(r"step-(\d{8,})")

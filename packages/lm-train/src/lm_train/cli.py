@@ -18,17 +18,17 @@ from typing import Annotated, NoReturn
 
 from cyclopts import App, CycloptsError, Parameter
 
-from lm_train.closing import closing_lines, own_command
 from lm_train.command_types import SETTINGS, Action, Config, Files
 from lm_train.config import TrainConfig
 from lm_train.config_file import recipes, to_toml
 from lm_train.errors import ConfigError, LmTrainError
 from lm_train.exact import exactly
-from lm_train.launcher import EXIT_STOPPED, check_restarts, exit_when_stopped, is_follower
 from lm_train.layers import ALL_COMMANDS, normalized, sources
+from lm_train.parallel.launcher import EXIT_STOPPED, check_restarts, exit_when_stopped, is_follower
 from lm_train.run_errors import LeaderError, NotFiniteError, RankLostError, ReplicaError, RunError
 from lm_train.signals import Stop, Stopped
-from lm_train.study_commands import compare_command, lr_command, sweep_command
+from lm_train.studies.study_commands import compare_command, lr_command, sweep_command
+from lm_train.view.closing import closing_lines, own_command
 
 EXIT_DONE, EXIT_FAULT, EXIT_USAGE = 0, 1, 2
 _FAULTS = (NotFiniteError, RankLostError, ReplicaError)
@@ -111,8 +111,8 @@ def plan_command(
 
     def plan(stop: Stop) -> int:
         if world is not None:
+            from lm_train.parallel.world_plan import world_lines
             from lm_train.session import model_config
-            from lm_train.world_plan import world_lines
 
             shape = model_config(settings.model, settings.vocab_size)
             return _print(
@@ -166,9 +166,9 @@ def prepare_command(
     def prepare_dataset(stop: Stop) -> int:
         from lm_train import corpus
         from lm_train.dataset import TokenDataset
-        from lm_train.display import open_display
         from lm_train.plan import count
         from lm_train.prepare import prepare
+        from lm_train.view.display import open_display
 
         if not text:
             raise ConfigError(
@@ -247,8 +247,8 @@ def report_command(*run: Path, out: Path | None = None) -> Action:
     """
 
     def report(stop: Stop) -> int:
-        from lm_train.report import write_report
         from lm_train.run_folder import RunFolder
+        from lm_train.view.report import write_report
 
         if not run:
             raise RunError("no run to report on: name one or more run folders")
@@ -362,9 +362,9 @@ def explain(error: Exception) -> tuple[str | None, int]:
 
 
 def _train(settings: TrainConfig, resume_from: str | None, stop: Stop) -> int:
-    from lm_train.display import Silent, open_display
     from lm_train.run import resume, train
     from lm_train.run_folder import newest_run
+    from lm_train.view.display import Silent, open_display
 
     only_json = "console-json" in settings.log  # what a program reads is not mixed with what a person reads
     display = Silent() if only_json else open_display()

@@ -16,13 +16,13 @@ from lm_tokenizer import Tokenizer
 
 from lm_train.config import TrainConfig
 from lm_train.dataset import TokenDataset
-from lm_train.dataset_format import DATASET_NAME
-from lm_train.display import Display
 from lm_train.errors import ConfigError, OtherDatasetError
 from lm_train.mixture import MixedIn
 from lm_train.prepare import CHARACTERS, END_OF_TEXT, prepare
 from lm_train.run_errors import RunError
 from lm_train.run_folder import RunFolder
+from lm_train.tokens.dataset_format import DATASET_NAME
+from lm_train.view.display import Display
 
 STANDARD_INPUT = "-"
 

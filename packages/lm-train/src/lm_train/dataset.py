@@ -23,10 +23,10 @@ from lm_core.errors import DamagedFileError
 from lm_core.manifest import check_file
 from lm_tokenizer import Tokenizer
 
-from lm_train.dataset_format import DATASET_NAME, DatasetInfo, index_name, read_info
 from lm_train.errors import DatasetError
-from lm_train.foreign_tokens import ForeignFile, foreign_splits
-from lm_train.token_file import Ids, TokenFile
+from lm_train.tokens.dataset_format import DATASET_NAME, DatasetInfo, index_name, read_info
+from lm_train.tokens.foreign_tokens import ForeignFile, foreign_splits
+from lm_train.tokens.token_file import Ids, TokenFile
 
 MAX_OPEN_FILES = 64
 _CHECKED_AT_ONCE = 1 << 22

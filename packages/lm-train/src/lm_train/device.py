@@ -12,7 +12,7 @@ from pathlib import Path
 import torch
 
 from lm_train.errors import ConfigError
-from lm_train.launcher import processes_here
+from lm_train.parallel.launcher import processes_here
 
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 

@@ -16,7 +16,7 @@ from lm_core import Transformer
 from lm_train.batches import ValidationWindows
 from lm_train.compiled import uncompiled
 from lm_train.device import Device
-from lm_train.ranks import Ranks
+from lm_train.parallel.ranks import Ranks
 
 
 @dataclass(frozen=True)

@@ -18,7 +18,7 @@ from cyclopts.config import Dict
 from lm_train.config import BUDGETS, TrainConfig
 from lm_train.config_file import merge, read_settings
 from lm_train.errors import ConfigError
-from lm_train.launcher import restarts, run_to_continue
+from lm_train.parallel.launcher import restarts, run_to_continue
 from lm_train.run_errors import RunError
 from lm_train.run_folder import RunFolder, newest_run
 

@@ -16,17 +16,17 @@ from pathlib import Path
 
 from lm_train.batches import ValidationWindows
 from lm_train.checkpoint import checkpoints, save_checkpoint
-from lm_train.display import Display
 from lm_train.due import Due
 from lm_train.evaluate import Evaluation, evaluate
 from lm_train.mixed_scores import score_mixed
-from lm_train.ranks import Order
+from lm_train.parallel.ranks import Order
+from lm_train.parallel.sharding import gather
 from lm_train.run_errors import NotFiniteError
 from lm_train.samples import sample
 from lm_train.session import Session
-from lm_train.sharding import gather
 from lm_train.signals import Stop
 from lm_train.step import StepResult, run_step
+from lm_train.view.display import Display
 
 _SMOOTHING = 0.9  # share of the old mean in the smoothed loss
 _ASIDE_SHARE = 0.1  # of the training time, for evaluations and samples on the way

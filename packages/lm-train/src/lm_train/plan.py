@@ -11,10 +11,10 @@ from lm_core.counts import flops_per_token, parameter_count
 
 from lm_train.config import TrainConfig
 from lm_train.device import Device, choose_device
-from lm_train.display import clock
 from lm_train.optimizers import Optimizers
 from lm_train.session import Session, model_config
 from lm_train.step import train_step
+from lm_train.view.display import clock
 
 _TIMED_STEPS = 4  # the first one is not counted
 

@@ -22,18 +22,24 @@ from lm_core.manifest import digest_file
 from lm_tokenizer import Tokenizer
 
 from lm_train.dataset import TokenDataset
-from lm_train.dataset_format import DatasetInfo, dtype_for, write_info
-from lm_train.dataset_writer import SplitWriter
-from lm_train.encode_documents import ENCODED_AT_ONCE, encode_documents
 from lm_train.errors import ConfigError, SourceError, TooFewTokensError
-from lm_train.held_out import SplitPiece, choose_rule, split_pieces
 from lm_train.lock import locked
-from lm_train.partial import Partial
-from lm_train.prepared_before import prepared_before, remove_leftovers, without_name
-from lm_train.sources import Source, open_sources
-from lm_train.text_files import SEPARATOR
-from lm_train.text_scan import Progress, scan_texts
-from lm_train.text_tokenizer import CHARACTERS, END_OF_TEXT, end_of_text_id, given_tokenizer, new_tokenizer
+from lm_train.texts.sources import Source, open_sources
+from lm_train.texts.text_files import SEPARATOR
+from lm_train.texts.text_scan import Progress, scan_texts
+from lm_train.tokens.dataset_format import DatasetInfo, dtype_for, write_info
+from lm_train.tokens.dataset_writer import SplitWriter
+from lm_train.tokens.encode_documents import ENCODED_AT_ONCE, encode_documents
+from lm_train.tokens.held_out import SplitPiece, choose_rule, split_pieces
+from lm_train.tokens.partial import Partial
+from lm_train.tokens.prepared_before import prepared_before, remove_leftovers, without_name
+from lm_train.tokens.text_tokenizer import (
+    CHARACTERS,
+    END_OF_TEXT,
+    end_of_text_id,
+    given_tokenizer,
+    new_tokenizer,
+)
 
 __all__ = ["CHARACTERS", "END_OF_TEXT", "SHARD_TOKENS", "Progress", "prepare"]
 

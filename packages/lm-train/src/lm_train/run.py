@@ -14,21 +14,21 @@ from lm_train.checkpoint import checkpoint_path
 from lm_train.compiled import compile_blocks
 from lm_train.config import TrainConfig
 from lm_train.corpus import open_corpus, open_mixture, reopen_corpus, reopen_mixture, stem
-from lm_train.display import Display, Silent
 from lm_train.evaluate import Evaluation
 from lm_train.fine_tune import check_vocabulary, with_shape_of_start
-from lm_train.follow import follow, lead
 from lm_train.lock import locked
 from lm_train.loop import Loop
 from lm_train.mixture import Mixture, training_batches
+from lm_train.parallel.follow import follow, lead
+from lm_train.parallel.ranks import Ranks, joined
+from lm_train.parallel.sharding import check_sharding
 from lm_train.plan import describe
-from lm_train.ranks import Ranks, joined
-from lm_train.report import write_report
 from lm_train.run_folder import RunFolder
 from lm_train.session import Session, begin, check, reopen
-from lm_train.sharding import check_sharding
 from lm_train.signals import Stop
 from lm_train.state import RunState
+from lm_train.view.display import Display, Silent
+from lm_train.view.report import write_report
 
 _OVERFIT = 1.01  # times the lowest held-out loss: what lies below may be chance
 

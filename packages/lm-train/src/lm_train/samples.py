@@ -11,8 +11,8 @@ from lm_tokenizer import Tokenizer
 
 from lm_train.compiled import uncompiled
 from lm_train.config import SampleConfig
+from lm_train.parallel.ranks import Ranks
 from lm_train.prepare import END_OF_TEXT
-from lm_train.ranks import Ranks
 
 _PROMPTS = {
     "stdlib": ("def",),

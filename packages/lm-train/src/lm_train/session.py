@@ -31,24 +31,24 @@ from lm_train.config import ModelOptions, TrainConfig
 from lm_train.config_file import read_config, to_settings, to_toml
 from lm_train.dataset import TokenDataset
 from lm_train.device import Device, choose_device, machine_card
-from lm_train.display import Display, Status
 from lm_train.errors import DatasetError
 from lm_train.evaluate import Evaluation
-from lm_train.exchange import Exchange
 from lm_train.fine_tune import start_model
-from lm_train.launcher import processes_here
-from lm_train.metrics import ConsoleJson, JsonLines, Logger, Loggers, Wandb, drop_after, require_wandb
 from lm_train.mixture import MixedIn, data_fingerprint, mean_bytes_per_token, training_batches
 from lm_train.optimizers import Optimizers
+from lm_train.parallel.exchange import Exchange
+from lm_train.parallel.launcher import processes_here
+from lm_train.parallel.ranks import Ranks
+from lm_train.parallel.sharding import REPLICATE, choose_sharding
 from lm_train.profiling import Ranges, StepProfiler, no_ranges, ranges
-from lm_train.ranks import Ranks
 from lm_train.read_ahead import ReadAhead
 from lm_train.resuming import check_changes
 from lm_train.run_errors import CheckpointError, RunError
 from lm_train.run_folder import RunFolder, check_free
 from lm_train.samples import prompts_for
-from lm_train.sharding import REPLICATE, choose_sharding
 from lm_train.state import RunState, read_state
+from lm_train.view.display import Display, Status
+from lm_train.view.metrics import ConsoleJson, JsonLines, Logger, Loggers, Wandb, drop_after, require_wandb
 
 _RECENT_STEPS = 20  # steps whose mean time predicts the next ones'
 

@@ -15,11 +15,11 @@ from lm_core.optim import clip_grad_norm
 
 from lm_train.config import TrainConfig
 from lm_train.device import Device
-from lm_train.exchange import Exchange
 from lm_train.optimizers import Optimizers
+from lm_train.parallel.exchange import Exchange
+from lm_train.parallel.ranks import Ranks
 from lm_train.permutation import keyed_below
 from lm_train.profiling import Ranges, no_ranges
-from lm_train.ranks import Ranks
 from lm_train.read_ahead import ReadAhead
 
 

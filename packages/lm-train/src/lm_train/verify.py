@@ -11,10 +11,10 @@ from lm_tokenizer import TokenizerError
 
 from lm_train.checkpoint import checkpoints
 from lm_train.dataset import TokenDataset
-from lm_train.dataset_format import DATASET_NAME
 from lm_train.errors import LmTrainError
 from lm_train.run_errors import RunError
 from lm_train.run_folder import RunFolder
+from lm_train.tokens.dataset_format import DATASET_NAME
 
 
 def verify_path(path: Path) -> Iterator[tuple[str, bool]]:

@@ -1,0 +1,86 @@
+"""Documents -> ids in shards: a few megabytes of text at a time through the tokenizer's threads, whatever the corpus holds."""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+import numpy as np
+import numpy.typing as npt
+from lm_tokenizer import Tokenizer
+
+from lm_train.texts.text_scan import Progress
+from lm_train.tokens.dataset_writer import SplitWriter
+from lm_train.tokens.held_out import SplitPiece
+from lm_train.tokens.partial import Partial
+
+Places = npt.NDArray[np.int64]
+Flags = npt.NDArray[np.bool_]
+ENCODED_AT_ONCE = 1 << 22  # characters
+
+
+def encode_documents(
+    partial: Partial,
+    tokenizer: Tokenizer,
+    end_id: int | None,
+    documents: Iterator[SplitPiece],
+    total: int,
+    shard_tokens: int,
+    progress: Progress | None,
+) -> dict[str, SplitWriter]:
+    """Writes both splits into `partial`, from its last mark on; `.shards` of what comes back are their files.
+
+    `progress("encode", done, total)` in bytes of text.
+    """
+    writers = {
+        split: partial.writer(split, tokenizer.vocab_size, shard_tokens) for split in ("train", "valid")
+    }
+    done, skipped = partial.text_bytes, partial.groups
+    try:
+        for number, group in enumerate(_groups(documents), start=1):
+            if number <= skipped:
+                continue
+            texts = [text for _, text, _ in group]
+            ids, offsets = tokenizer.encode_batch_array(texts, disallowed_special=())
+            sizes = np.array([len(text.encode()) for text in texts], dtype=np.int64)
+            in_split = np.array([split for split, _, _ in group])
+            last = np.array([last for _, _, last in group])
+            for split, writer in writers.items():
+                chosen = in_split == split
+                of_split, ends = _joined(ids, offsets, chosen, last, end_id)
+                spelled = np.cumsum(sizes[chosen])
+                writer.append(of_split, ends, spelled[last[chosen]], int(sizes[chosen].sum()))
+            done += int(sizes.sum())
+            partial.mark_if_due(number, done, writers)
+            if progress:
+                progress("encode", done, total)
+        for writer in writers.values():
+            writer.close()
+    finally:
+        for writer in writers.values():
+            writer.abandon()
+    return writers
+
+
+def _joined(
+    ids: npt.NDArray[np.uint32], offsets: Places, chosen: Flags, last: Flags, end_id: int | None
+) -> tuple[npt.NDArray[np.uint32], Places]:
+    """The chosen pieces' ids one after another, `end_id` after each document, and where documents end in the result."""
+    lengths: Places = offsets[1:] - offsets[:-1]
+    kept = ids[np.repeat(chosen, lengths)]
+    ends: Places = np.cumsum(lengths[chosen])[last[chosen]]
+    if end_id is None:
+        return kept, ends
+    return np.insert(kept, ends, end_id), ends + np.arange(1, len(ends) + 1)
+
+
+def _groups(documents: Iterator[SplitPiece]) -> Iterator[list[SplitPiece]]:
+    group: list[SplitPiece] = []
+    held = 0
+    for piece in documents:
+        group.append(piece)
+        held += len(piece[1])
+        if held >= ENCODED_AT_ONCE:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group

@@ -1,0 +1,81 @@
+"""The tokenizer of a dataset: given, read from a file, or made from the text that is not held out."""
+
+from __future__ import annotations
+
+from collections.abc import Callable, Iterator
+from pathlib import Path
+
+from lm_tokenizer import PretokenCounts, Tokenizer
+from lm_tokenizer import Progress as LearnProgress
+
+from lm_train.errors import ConfigError
+from lm_train.texts.text_scan import Progress, Scan
+from lm_train.tokens.held_out import SplitPiece
+
+END_OF_TEXT = "<|endoftext|>"
+CHARACTERS = "characters"
+
+
+def given_tokenizer(tokenizer: Tokenizer | Path | str | None) -> Tokenizer | None:
+    """The tokenizer that the caller has; None when one is to be made from the text."""
+    if tokenizer is None or tokenizer == CHARACTERS or isinstance(tokenizer, Tokenizer):
+        return tokenizer if isinstance(tokenizer, Tokenizer) else None
+    if not Path(tokenizer).exists():
+        raise ConfigError(
+            f'there is no tokenizer {tokenizer}; give a tokenizer.json, "{CHARACTERS}", or none to train one'
+        )
+    return Tokenizer.load(tokenizer)
+
+
+def new_tokenizer(
+    tokenizer: object,
+    documents: Callable[[], Iterator[SplitPiece]],
+    scan: Scan,
+    valid_scan: Scan,
+    vocab_size: int,
+    pattern: str,
+    end_of_text: str | None,
+    progress: Progress | None,
+) -> Tokenizer:
+    """One id a character of all the text with "characters", else byte-level BPE learnt from what is not held out."""
+    specials = (end_of_text,) if end_of_text else ()
+    if tokenizer == CHARACTERS:
+        return Tokenizer.characters(
+            "".join(sorted(scan.characters | valid_scan.characters)), special_tokens=specials
+        )
+    counts = PretokenCounts(pattern, specials)
+    counts.add_texts(_to_learn_from(documents(), scan.text_bytes, progress))
+
+    def learning(step: LearnProgress) -> None:
+        if progress and step.done < vocab_size:
+            progress("learn merges", step.done, vocab_size)
+
+    learnt = Tokenizer.train(
+        counts=counts, vocab_size=vocab_size, pattern=pattern, special_tokens=specials, progress=learning
+    )
+    if progress:
+        progress("learn merges", vocab_size, vocab_size)
+    return learnt
+
+
+def _to_learn_from(documents: Iterator[SplitPiece], total: int, progress: Progress | None) -> Iterator[str]:
+    done = 0
+    for split, text, _ in documents:
+        if split == "train":
+            yield text
+        done = min(done + len(text.encode()), total)  # a held-out text of its own is not in the total
+        if progress:
+            progress("count words", done, total)
+
+
+def end_of_text_id(tokenizer: Tokenizer, end_of_text: str | None) -> int | None:
+    """The id to put after each document; `ConfigError` when the tokenizer has no such special token."""
+    if end_of_text is None:
+        return None
+    if end_of_text not in tokenizer.special_tokens:
+        known = ", ".join(tokenizer.special_tokens) or "none"
+        raise ConfigError(
+            f"the tokenizer has no special token {end_of_text} to put after each document (it has: {known}); "
+            "name one of its own as end_of_text, or None to put nothing there"
+        )
+    return tokenizer.special_tokens[end_of_text]

@@ -13,6 +13,14 @@ import torch
 from lm_core.optim import Adafactor, AdamW, Lion, Muon, ScheduleFreeAdamW, clip_grad_norm
 from torch import Tensor
 
+# What is set beside what in a record: ours first.
+COMPARED = {
+    "AdamW": ("AdamW", "AdamW, compiled", "torch AdamW fused", "torch AdamW foreach"),
+    "Adafactor": ("Adafactor", "torch Adafactor"),
+    "Muon": ("Muon (matrices only)", "Muon in bfloat16 (matrices only)", "torch Muon (matrices only)"),
+    "clipping": ("clip_grad_norm", "torch clip_grad_norm_"),
+}
+
 
 def make_parameters(
     vocab_size: int, d_model: int, layers: int, device: str
@@ -31,8 +39,8 @@ def _random(shapes: list[tuple[int, ...]], device: str) -> list[Tensor]:
     return parameters
 
 
-def best_milliseconds(steps: list[Callable[[], object]], rounds: int, device: str) -> list[float]:
-    """The fastest of `rounds` for each, taken in turns so that a slow moment of the machine hits all alike."""
+def take_turns(steps: list[Callable[[], object]], rounds: int, device: str) -> list[list[float]]:
+    """Milliseconds of each in every round, taken in turns so that a slow moment of the machine hits all alike."""
     times: list[list[float]] = [[] for _ in steps]
     for round_number in range(rounds + 1):
         for step, record in zip(steps, times, strict=True):
@@ -42,7 +50,7 @@ def best_milliseconds(steps: list[Callable[[], object]], rounds: int, device: st
                 torch.cuda.synchronize()
             if round_number:  # the first one allocates the state
                 record.append(1000 * (time.perf_counter() - start))
-    return [min(record) for record in times]
+    return times
 
 
 def main() -> None:
@@ -84,9 +92,8 @@ def main() -> None:
         steps["Muon in bfloat16 (matrices only)"] = Muon(matrices, lr=1e-6, ns_dtype=bf16).step
         steps["torch Muon (matrices only)"] = theirs.Muon(matrices, lr=1e-6).step
     names = list(steps)
-    milliseconds = dict(
-        zip(names, best_milliseconds(list(steps.values()), options.rounds, options.device), strict=True)
-    )
+    times = dict(zip(names, take_turns(list(steps.values()), options.rounds, options.device), strict=True))
+    milliseconds = {name: min(record) for name, record in times.items()}
     facts = {
         "parameters": sum(parameter.numel() for parameter in everything),
         "in_matrices": sum(parameter.numel() for parameter in matrices),
@@ -95,7 +102,18 @@ def main() -> None:
         "milliseconds": milliseconds,
     }
     if options.json:
-        print(json.dumps(facts))
+        case = f"{facts['parameters']:,} parameters"
+        kept = [
+            {
+                "case": case,
+                "measure": measure,
+                "unit": "ms",
+                "better": "lower",
+                "runs": {name: times[name] for name in contenders if name in times},
+            }
+            for measure, contenders in COMPARED.items()
+        ]
+        print(json.dumps({"rows": kept}))
         return
     print(
         f"{facts['parameters']:,} parameters, {facts['in_matrices']:,} in matrices of blocks; {options.threads} threads, {options.device}"

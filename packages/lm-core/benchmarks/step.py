@@ -79,8 +79,8 @@ def forward_only(logits: Callable[[], Tensor]) -> Callable[[], None]:
 
 def measure(
     steps: dict[str, Callable[[], None]], rounds: int, clock: Callable[[], float]
-) -> dict[str, float]:
-    """Median seconds of each step over interleaved rounds, after two rounds that do not count."""
+) -> dict[str, list[float]]:
+    """Seconds of each step in every one of the interleaved rounds, after two rounds that do not count."""
     times: dict[str, list[float]] = {name: [] for name in steps}
     for turn in range(rounds + 2):
         for name, step in steps.items():
@@ -88,7 +88,7 @@ def measure(
             step()
             if turn >= 2:
                 times[name].append(clock() - start)
-    return {name: statistics.median(taken) for name, taken in times.items()}
+    return times
 
 
 def contenders(
@@ -147,9 +147,8 @@ def main() -> None:
     )
     targets = ids.roll(-1, 1)
     steps = contenders(config, ids, targets, options)
-    seconds = measure(
-        steps, options.rounds, time.process_time if options.clock == "cpu" else time.perf_counter
-    )
+    times = measure(steps, options.rounds, time.process_time if options.clock == "cpu" else time.perf_counter)
+    seconds = {name: statistics.median(taken) for name, taken in times.items()}
     flops = flops_per_token(config, config.context, backward=not options.forward) * ids.numel()
     rows = {
         name: {
@@ -161,7 +160,11 @@ def main() -> None:
         for name, taken in seconds.items()
     }
     if options.json:
-        print(json.dumps({"preset": options.preset, "threads": options.threads, "rows": rows}, indent=2))
+        what = "forward, 1" if options.forward else f"step, {batch}"
+        case = f"{what} x {config.context} tokens, {parameter_count(config):,} parameters"
+        runs = {name: [1e3 * each for each in taken] for name, taken in times.items()}
+        row = {"case": case, "measure": "time", "unit": "ms", "better": "lower", "runs": runs}
+        print(json.dumps({"rows": [row]}))
         return
     print(
         f"{parameter_count(config):,} parameters, {batch} x {config.context} tokens, {options.threads} threads"

@@ -67,7 +67,7 @@ def main() -> None:
         engine = load(folder)
         peer = AutoModelForCausalLM.from_pretrained(folder, dtype=engine.dtype).eval()
         unknown = [[id] for id in range(engine.config.vocab_size) if id not in engine.tokenizer.vocab] or None
-        table = {}
+        table, rows = {}, []
         for batch in arguments.batch:
             prompts = [
                 [(31 * i + 7 * row) % min(256, engine.config.vocab_size) for i in range(arguments.prompt)]
@@ -81,6 +81,15 @@ def main() -> None:
                 other.append(speed)
                 agree = sum(a == b for a, b in zip(tokens, expected, strict=True))
             ratios = [a / b for a, b in zip(mine[1:], other[1:], strict=True)]  # the first round warms up
+            rows.append(
+                {
+                    "case": f"{batch} row{'s' * (batch > 1)}, {arguments.threads} threads",
+                    "measure": "decoding",
+                    "unit": "tokens/s",
+                    "better": "higher",
+                    "runs": {"lm-generate": mine[1:], "transformers": other[1:]},
+                }
+            )
             table[batch] = {
                 "lm-generate": statistics.median(mine[1:]),
                 "transformers": statistics.median(other[1:]),
@@ -91,7 +100,7 @@ def main() -> None:
             }
     load_average = os.getloadavg()[0]
     if arguments.json:
-        print(json.dumps({"threads": arguments.threads, "load": load_average, "batch": table}))
+        print(json.dumps({"rows": rows}))
         return
     print(f"tokens/s; {arguments.threads} threads, load of the machine {load_average:.1f}")
     print(f"{'batch':>5}{'lm-generate':>13}{'transformers':>14}{'ratio (least-most)':>22}   same rows")

@@ -109,16 +109,19 @@ def main() -> None:
         agree = len(set(tokens.values())) == 1
 
     if arguments.json:
-        print(
-            json.dumps(
-                {
-                    "model": str(arguments.model or "S"),
-                    "threads": arguments.threads,
-                    "same_tokens": agree,
-                    **table,
-                }
-            )
-        )
+        case = f"prompt of {arguments.prompt} tokens, {arguments.threads} threads"
+        rows = [
+            {
+                "case": case,
+                "measure": measure.removesuffix(unit).strip(),
+                "unit": {"tok/s": "tokens/s"}.get(unit, unit),
+                "better": "lower" if unit == "ms" else "higher",
+                "runs": {name: [each[measure] for each in measured[1:]] for name, measured in rounds.items()},
+            }
+            for measure in table["lm-generate"]
+            for unit in [measure.split()[-1]]
+        ]
+        print(json.dumps({"rows": rows}))
         return
     print(f"{'':14}" + "".join(f"{key:>16}" for key in table["lm-generate"]))
     for name, figures in table.items():

@@ -109,10 +109,17 @@ def main() -> None:
     ratios = [each[2] for each in rounds]
     load_average = os.getloadavg()[0]
     if arguments.json:
-        print(
-            json.dumps({"batch": own, "served": served, "ratio": ratio, "ratios": ratios, "fair": fair,
-                        "threads": arguments.threads, "load": load_average})
-        )  # fmt: skip
+        row = {
+            "case": f"{arguments.clients} clients, {arguments.slots} slots, {arguments.threads} threads",
+            "measure": "served",
+            "unit": "tokens/s",
+            "better": "higher",
+            "runs": {
+                "lm-generate serve": [each[1] for each in rounds],
+                "engine.batch": [each[0] for each in rounds],
+            },
+        }
+        print(json.dumps({"rows": [row]}))
         return
     print(
         f"{arguments.clients} clients, {arguments.slots} slots, {arguments.threads} threads, load {load_average:.1f}"

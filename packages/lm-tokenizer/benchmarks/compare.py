@@ -5,6 +5,7 @@ python benchmarks/compare.py [TASK ...] [--text FILE] [--tokenizer FILE] [--cpus
 Each figure is the median of `--runs` fresh processes, the peers taking turns. The text is a file of yours or Python's
 own standard library; the vocabulary is a file of yours (`tokenizer.json` or tiktoken ranks with `--pattern`) or one
 trained on the text. Peers: pip install gigabpe gigatoken fastokens tuetoken tiktoken tokenizers rustbpe.
+`--json` prints every run, in the rows that `scripts/benchmarks.py` keeps.
 """
 
 import argparse
@@ -58,15 +59,13 @@ def main() -> None:
         text = folder / "text"
         text.write_bytes(sample(options.text, options.megabytes).replace("<|", "< |").encode())
         tokenizer = prepare(options, text, folder)
-        tables = {}
+        kept = []
         for task in options.tasks or PEERS:
-            tables[task] = rows(task, options, tokenizer, text)
+            runs = measure(task, options, tokenizer, text)
+            kept += rows(task, runs)
             if not options.json:
-                show(task, tables[task])
-    if options.json:
-        print(json.dumps({"machine": machine(options), "tables": tables}, indent=1))
-    else:
-        print(machine(options))
+                show(task, medians(runs))
+    print(json.dumps({"rows": kept}) if options.json else machine(options))
 
 
 def sample(path: str | None, megabytes: float) -> str:
@@ -100,8 +99,10 @@ def prepare(options: argparse.Namespace, text: Path, folder: Path) -> Path:
     return path
 
 
-def rows(task: str, options: argparse.Namespace, tokenizer: Path, text: Path) -> list[dict[str, Any]]:
-    """A row for each peer that is installed: medians over the runs, in which the peers take turns."""
+def measure(
+    task: str, options: argparse.Namespace, tokenizer: Path, text: Path
+) -> dict[str, list[dict[str, Any]]]:
+    """Each installed peer's figures, one dictionary a run; the peers take turns."""
     script = str(Path(__file__).with_name("peers.py"))
     peers = [peer for peer in PEERS[task] if not options.peers or peer in options.peers]
     runs: dict[str, list[dict[str, Any]]] = {peer: [] for peer in peers}
@@ -117,10 +118,40 @@ def rows(task: str, options: argparse.Namespace, tokenizer: Path, text: Path) ->
                 del runs[peer]
             else:
                 runs[peer].append(json.loads(run.stdout))
+    return runs
+
+
+def medians(runs: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """A row for each peer, for people."""
     return [
         {"peer": peer} | {key: middle([one[key] for one in all_runs]) for key in all_runs[0]}
         for peer, all_runs in runs.items()
     ]
+
+
+def rows(task: str, runs: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+    """A row for each figure that is a measurement, with every peer's runs."""
+    found = []
+    for key in dict.fromkeys(key for all_runs in runs.values() for key in all_runs[0]):
+        if key in ("ids", "merges", "ratio"):
+            continue
+        unit = next((unit for unit in ("MB/s", "MB", "us", "ms") if unit in key.split()), None)
+        unit = unit or ("s" if "seconds" in key else "ms")  # the worst cases are named by their text
+        values = {peer: [run.get(key) for run in all_runs] for peer, all_runs in runs.items()}
+        found.append(
+            {
+                "case": task,
+                "measure": key,
+                "unit": unit,
+                "better": "higher" if unit == "MB/s" else "lower",
+                "runs": {
+                    peer: each
+                    for peer, each in values.items()
+                    if all(isinstance(v, int | float) for v in each)
+                },
+            }
+        )
+    return found
 
 
 def middle(values: list[Any]) -> Any:

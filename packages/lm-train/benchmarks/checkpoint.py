@@ -1,14 +1,15 @@
 """How long a checkpoint stalls training, written at once and in the background, against the disk's own rate.
 
-    python packages/lm-train/benchmarks/checkpoint.py [folder]
+    python benchmarks/checkpoint.py [FOLDER] [--json]
 
 A model of GPT-2's shape (124 M parameters) with AdamW's state, 1.5 GB; the disk's rate is that of a plain file of as many bytes with fsync.
 """
 
 from __future__ import annotations
 
+import argparse
+import json
 import os
-import sys
 import tempfile
 import time
 from pathlib import Path
@@ -42,8 +43,15 @@ def plain_write(folder: Path, size: int) -> float:
     return seconds
 
 
-def main(parent: str | None) -> None:
-    """Print the table."""
+def main() -> None:
+    parser = argparse.ArgumentParser(
+        description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
+    )
+    parser.add_argument(
+        "folder", nargs="?", help="on the disk to measure (default: the system's temporary folder)"
+    )
+    parser.add_argument("--json", action="store_true")
+    options = parser.parse_args()
     model = Transformer(SHAPE)
     optimizers = Optimizers(model, OptimConfig(name="adamw"))
     for parameter in model.parameters():
@@ -51,7 +59,7 @@ def main(parent: str | None) -> None:
     optimizers.step()
     tokenizer, state = Tokenizer.characters("ab"), RunState()
     size = 4 * parameter_count(SHAPE) + optimizers.state_bytes
-    with tempfile.TemporaryDirectory(dir=parent) as name:
+    with tempfile.TemporaryDirectory(dir=options.folder) as name:
         folder = Path(name)
 
         def save(background: Background | None) -> float:
@@ -68,6 +76,18 @@ def main(parent: str | None) -> None:
             plain, at_once, stall = plain_write(folder, size), save(None), save(background)
             background.wait()
             rounds.append((plain, at_once, stall))
+    if options.json:
+        plain, at_once, stalls = zip(*rounds, strict=True)
+        case = f"{size / 1e9:.2f} GB: 124 M parameters with AdamW's state"
+        written = {"checkpoint": at_once, "plain file": plain}
+        same = {"case": case, "unit": "s", "better": "lower"}
+        kept = [
+            same | {"measure": "writing", "runs": written},
+            same
+            | {"measure": "stall of training", "runs": {"in the background": stalls, "at once": at_once}},
+        ]
+        print(json.dumps({"rows": kept}))
+        return
     print(f"{size / 1e9:.2f} GB, {torch.get_num_threads()} threads; seconds by round")
     for label, times in zip(
         ("plain file", "checkpoint", "stall in the background"), zip(*rounds, strict=True), strict=True
@@ -76,4 +96,4 @@ def main(parent: str | None) -> None:
 
 
 if __name__ == "__main__":
-    main(sys.argv[1] if len(sys.argv) > 1 else None)
+    main()

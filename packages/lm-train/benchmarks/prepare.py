@@ -18,13 +18,14 @@ from lm_train import Batches, TokenDataset, prepare
 from lm_train.texts.stories import stories
 
 
-def best(repeat: int, work: Callable[[int], object]) -> float:
+def timed(repeat: int, work: Callable[[int], object]) -> list[float]:
+    """Seconds of each repetition."""
     seconds = []
     for number in range(repeat):
         started = time.perf_counter()
         work(number)
         seconds.append(time.perf_counter() - started)
-    return min(seconds)
+    return seconds
 
 
 def made_up(path: Path, size: int) -> Path:
@@ -54,36 +55,41 @@ def main() -> None:
         def whole(number: int) -> TokenDataset:
             return prepare(text, folder / f"whole-{number}", vocab_size=options.vocab_size)
 
-        rows = {"prepare, tokenizer trained": best(options.repeat, whole)}
+        rows = {"prepare, tokenizer trained": timed(options.repeat, whole)}
         dataset = TokenDataset(folder / "whole-0")
         tokenizer = dataset.load_tokenizer()
-        rows["prepare, tokenizer given"] = best(
+        rows["prepare, tokenizer given"] = timed(
             options.repeat, lambda number: prepare(text, folder / f"given-{number}", tokenizer=tokenizer)
         )
-        rows["encode_file alone"] = best(
+        rows["encode_file alone"] = timed(
             options.repeat,
             lambda _: tokenizer.encode_file(
                 text, folder / "ids", separator="<|endoftext|>", append="<|endoftext|>"
             ),
         )
-        rows["prepare again, nothing changed"] = best(options.repeat, lambda _: whole(0))
-        rows["verify"] = best(options.repeat, lambda _: dataset.verify())
+        rows["prepare again, nothing changed"] = timed(options.repeat, lambda _: whole(0))
+        rows["verify"] = timed(options.repeat, lambda _: dataset.verify())
         batches = Batches(dataset, context=256, batch=8, seed=0)
-        reading = best(options.repeat, lambda _: [batches.batch(step) for step in range(options.steps)])
+        reading = timed(options.repeat, lambda _: [batches.batch(step) for step in range(options.steps)])
         result = {
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
             "bytes": size,
             "tokens": dataset.tokens(),
-            "seconds": rows,
-            "microseconds_a_batch_of_8_x_256": 1e6 * reading / options.steps,
         }
+    rates = {stage: [size / 1e6 / each for each in seconds] for stage, seconds in rows.items()}
+    best = {stage: min(seconds) for stage, seconds in rows.items()}
     if options.json:
-        print(json.dumps(result, indent=2))
+        case = f"{size / 1e6:.0f} MB of text, vocabulary {options.vocab_size:,}"
+        same = {"case": case, "unit": "MB/s", "better": "higher"}
+        given = {name: rates[name] for name in ("prepare, tokenizer given", "encode_file alone")}
+        whole = {name: rates[name] for name in ("prepare, tokenizer trained", "verify")}
+        kept = [same | {"measure": "prepare", "runs": given}, same | {"measure": "all of it", "runs": whole}]
+        print(json.dumps({"rows": kept}))
         return
     print(f"{result['machine']}; {size / 1e6:.1f} MB of text, {dataset.tokens():,} tokens")
-    for stage, seconds in rows.items():
+    for stage, seconds in best.items():
         print(f"{stage:32} {seconds:8.2f} s {size / 1e6 / seconds:8.1f} MB/s")
-    print(f"{'batch of 8 x 256':32} {1e6 * reading / options.steps:8.0f} us")
+    print(f"{'batch of 8 x 256':32} {1e6 * min(reading) / options.steps:8.0f} us")
 
 
 if __name__ == "__main__":

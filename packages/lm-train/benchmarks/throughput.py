@@ -42,8 +42,8 @@ class Watch(Silent):
         self.times.append(time.perf_counter())
 
 
-def bare(config: TrainConfig, steps: int, folder: str) -> float:
-    """Median seconds of a step on one batch."""
+def bare(config: TrainConfig, steps: int, folder: str) -> list[float]:
+    """Seconds of each step on one batch."""
     dataset = prepare(config.data, f"{folder}/data", vocab_size=config.vocab_size)
     device = choose_device(config.device, config.dtype, config.threads)
     model = Transformer(model_config(config.model, dataset.vocab_size)).to(device.kind)
@@ -56,11 +56,11 @@ def bare(config: TrainConfig, steps: int, folder: str) -> float:
         started = time.perf_counter()
         train_step(model, optimizers, inputs, targets, clip=config.optim.clip, autocast=device.autocast)
         times.append(time.perf_counter() - started)
-    return statistics.median(times[_FIRST:])
+    return times[_FIRST:]
 
 
-def whole(config: TrainConfig, steps: int, folder: str) -> float:
-    """Median seconds from one step to the next in a run."""
+def whole(config: TrainConfig, steps: int, folder: str) -> list[float]:
+    """Seconds from each step to the next in a run."""
     never = steps + 1
     config = replace(
         config,
@@ -75,7 +75,7 @@ def whole(config: TrainConfig, steps: int, folder: str) -> float:
     watch = Watch()
     train(config, display=watch)
     gaps = [after - before for before, after in zip(watch.times, watch.times[1:], strict=False)]
-    return statistics.median(gaps[_FIRST:])
+    return gaps[_FIRST:]
 
 
 def main() -> None:
@@ -90,17 +90,19 @@ def main() -> None:
     config = read_config(arguments.config)
     config = replace(config, threads=arguments.threads or config.threads)
     with tempfile.TemporaryDirectory() as folder:
-        seconds = {
-            "bare step": bare(config, arguments.steps, folder),
-            "whole loop": whole(config, arguments.steps, folder),
-        }
+        step = bare(config, arguments.steps, folder)  # it makes the dataset, too
+        times = {"whole loop": whole(config, arguments.steps, folder), "bare step": step}
+    seconds = {what: statistics.median(each) for what, each in times.items()}
     rows = [
         {"what": what, "ms": 1000 * value, "tokens_per_second": config.tokens_per_step / value}
         for what, value in seconds.items()
     ]
     overhead = seconds["whole loop"] / seconds["bare step"] - 1
     if arguments.json:
-        print(json.dumps({"threads": torch.get_num_threads(), "overhead": overhead, "rows": rows}))
+        rates = {what: [config.tokens_per_step / each for each in taken] for what, taken in times.items()}
+        case = f"{config.batch} x {config.model.context} tokens a step"
+        row = {"case": case, "measure": "training", "unit": "tokens/s", "better": "higher", "runs": rates}
+        print(json.dumps({"rows": [row]}))
         return
     print(f"{'':12}{'ms a step':>12}{'tokens/s':>12}")
     for row in rows:

@@ -6,7 +6,8 @@
    presence a:   l_i -= a                                                    ids of what is written
    frequency f:  l_i -= f * (times written)                                  ids of what is written
 3. bans:         l_i = -inf                 for banned ids, for all but the allowed ones, for ids that end the text
-                                            before `min_tokens` are written, and for ids that stand for no bytes
+                                            before `min_tokens` are written, for ids that stand for no bytes,
+                                            and for all that token healing or a constraint rules out
 
 Greedy choice sees the adjusted logits too; reported log-probabilities are those before. Repetition: Keskar et al. 2019,
 https://arxiv.org/abs/1909.05858, section 4.1. Presence and frequency: as the OpenAI API defines them.
@@ -18,7 +19,7 @@ from dataclasses import dataclass, field
 
 import numpy as np
 
-from lm_generate.errors import SettingError
+from lm_generate.errors import ConstraintError, SettingError
 from lm_generate.sampling import FloatArray, IdArray
 
 NO_IDS: IdArray = np.empty(0, dtype=np.int64)
@@ -88,12 +89,12 @@ def adjust(
     *,
     banned: IdArray = NO_IDS,
     ends: Collection[int] = (),
-    may_come: Sequence[int] | None = None,
+    may_come: Sequence[int] | IdArray | None = None,
 ) -> FloatArray:
     """The logits after the three steps; the same array where nothing applies, otherwise a new float64 one.
 
     `banned` are ids that are never chosen, `ends` those that end the text; `may_come`, where given, is all that token
-    healing leaves to choose from.
+    healing or a constraint leaves to choose from.
     """
     too_short = len(written) < adjustment.min_tokens and len(ends) > 0
     if not (
@@ -111,8 +112,12 @@ def adjust(
         adjusted[id] += bias
     if adjustment.penalizes:
         penalize(adjusted, adjustment, prompt, written)
-    keeps = [np.array(sorted(ids)) for ids in (adjustment.allowed_ids, may_come) if ids is not None]
-    for ids in keeps:
+    only = adjustment.allowed_ids
+    keeps = [
+        None if only is None else np.array(sorted(only)),
+        None if may_come is None else np.asarray(may_come),
+    ]
+    for ids in [ids for ids in keeps if ids is not None]:
         kept = adjusted[ids]
         adjusted[:] = -np.inf
         adjusted[ids] = kept
@@ -121,6 +126,15 @@ def adjust(
     if too_short:
         adjusted[sorted(ends)] = -np.inf
     return adjusted
+
+
+def check_left(adjusted: FloatArray, may_come: Sequence[int] | IdArray) -> None:
+    """Raises `ConstraintError` where bans leave nothing of what healing or a constraint would let come."""
+    if adjusted.max() == -np.inf:
+        raise ConstraintError(
+            f"other settings ban each of the {len(may_come)} tokens that may come here "
+            "(logit_bias, allowed_ids, banned_ids, min_tokens)"
+        )
 
 
 def penalize(

@@ -52,7 +52,7 @@ def write(
         str | None, Parameter(name=["--prompt", "-p"], group=_WHAT, allow_leading_hyphen=True)
     ] = None,
     file: Annotated[Path | None, Parameter(group=_WHAT)] = None,
-    heal: Annotated[bool, Parameter(group=_WHAT)] = True,
+    heal: Annotated[bool | None, Parameter(group=_WHAT, negative="--no-heal")] = None,
     max_tokens: Annotated[int | None, Parameter(group=_HOW)] = None,
     min_tokens: Annotated[int, Parameter(group=_HOW)] = 0,
     temperature: Annotated[float, Parameter(group=_HOW)] = 0.8,
@@ -68,6 +68,8 @@ def write(
     seed: Annotated[int | None, Parameter(group=_HOW)] = None,
     n: Annotated[int, Parameter(name=["--n", "-n"], group=_HOW)] = 1,
     stop: Annotated[list[str] | None, Parameter(group=_HOW, negative=(), allow_leading_hyphen=True)] = None,
+    regex: Annotated[str | None, Parameter(group=_HOW, allow_leading_hyphen=True)] = None,
+    json_schema: Annotated[Path | None, Parameter(group=_HOW)] = None,
     roll: Annotated[bool, Parameter(group=_HOW, negative=())] = False,
     model: Annotated[Path | None, Parameter(name=["--model", "-m"], group=_WHERE)] = None,
     device: Annotated[str, Parameter(group=_WHERE)] = "auto",
@@ -90,7 +92,8 @@ def write(
     file
         Read the prompt from this file (one line break at its end is dropped).
     heal
-        Write the prompt's last, perhaps unfinished token anew, as the whole text would be cut into tokens.
+        Write the prompt's last, perhaps unfinished token anew, as the whole text would be cut into tokens. On, but for
+        --regex and --json-schema, which begin right behind the prompt.
     max_tokens
         At most so many tokens. Without it: 200, or what the model's context still holds.
     min_tokens
@@ -121,6 +124,10 @@ def write(
         So many samples, written together, each independent of the others.
     stop
         End at this text, which is not shown; may be given several times.
+    regex
+        The whole text must match this expression (needs the extra `constrain`).
+    json_schema
+        The whole text must be JSON of the schema in this file; - reads standard input (the same extra).
     roll
         When the context is full, go on with its newer half instead of ending.
     model
@@ -171,9 +178,11 @@ def write(
         "logit_bias": read_bias(logit_bias or ()),
         "seed": seed,
         "stop": tuple(stop or ()),
-        "heal": heal,
+        "heal": regex is None and json_schema is None if heal is None else heal,
         "past_context": "roll" if roll else "error",
         "logprobs": logprobs if json else None,
+        "regex": regex,
+        "json_schema": None if json_schema is None else read_text(str(json_schema)),
     }
     options["seed"] = make_settings(**options).seed  # every mistake is told before the model is loaded
     engine = open_model(model, device=device, threads=threads, verify=verify, quiet=quiet, dtype=dtype)

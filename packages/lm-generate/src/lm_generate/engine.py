@@ -19,6 +19,7 @@ import torch
 from lm_core import Transformer
 from lm_tokenizer import Tokenizer
 
+from lm_generate.constrain import Constraint, Follower, Grammars
 from lm_generate.decoder import Decoder
 from lm_generate.errors import ContextLengthError, PromptError, SettingError
 from lm_generate.explain import Explanation, Seen, explain
@@ -78,6 +79,7 @@ class Engine:
         # Rows that only pad the embedding, and holes in the vocabulary: ids without bytes are never drawn.
         self._banned = np.setdiff1d(np.arange(self.config.vocab_size), known)
         self._healer: Healer | None = None
+        self._grammars: Grammars | None = None
         self._read, self._read_with = PrefixStore(REUSED_BYTES), object()
         self._lock = threading.Lock()
 
@@ -94,6 +96,7 @@ class Engine:
         stop          a string, or several, that end the text and are not part of it
         stop_ids      ids that end it, instead of the model's own end-of-text ids; () ignores those
         heal          write an unfinished last token of a text prompt anew (`lm_generate.heal`)
+        regex, json_schema    what the whole text must match (`lm_generate.constrain`; the extra `constrain`)
         past_context  "error", or "roll": when the context is full, its newer half is read afresh
         logprobs      None, or how many most likely tokens to report beside each written one
         draft         "prompt", or a smaller engine of the same tokenizer: guesses that may make it faster and change
@@ -264,12 +267,20 @@ class Engine:
             roll=settings.past_context == "roll",
             logprobs=settings.logprobs,
             allowed=(lambda written: healer.allowed(written, rest)) if healer and rest else None,
+            follower=self._follow(settings.constraint),
             watch=watch,
         )
         plan = Plan(
             skip=skip, stop_strings=settings.stop, ran_out="context" if cut else "length", called=called
         )
         return Text(self.tokenizer, Row(ids, rules), plan)
+
+    def _follow(self, constraint: Constraint | None) -> Follower | None:
+        if constraint is None:
+            return None
+        with self._lock:
+            self._grammars = self._grammars or Grammars(self.tokenizer, self.config.vocab_size)
+        return self._grammars.follow(constraint)
 
     def _read_prompt(self, prompt: Prompt, heal: bool) -> tuple[list[int], bytes, int]:
         """The ids to read, the bytes that healing writes anew, and the characters which that repeats."""

@@ -26,6 +26,10 @@ class NonFiniteLogitsError(LmGenerateError, ValueError):
     """The model returned NaN or +inf, so there is no distribution to draw from."""
 
 
+class ConstraintError(LmGenerateError, ValueError):
+    """A regular expression or JSON schema that no token can go on with, or that is too costly to follow."""
+
+
 class ModelSourceError(LmGenerateError, ValueError):
     """A path that holds no model that can be loaded; the message names the path and what is missing."""
 

@@ -18,7 +18,7 @@ from dataclasses import dataclass
 
 from lm_core import KVCache
 
-from lm_generate.adjust import adjust
+from lm_generate.adjust import adjust, check_left
 from lm_generate.decoder import Decoder, Work
 from lm_generate.errors import LmGenerateError, PromptError
 from lm_generate.explain import Seen
@@ -26,7 +26,7 @@ from lm_generate.logprob import TokenLogprob, token_logprob
 from lm_generate.prefix import PrefixStore, shares
 from lm_generate.rng import uniform
 from lm_generate.rules import Rules
-from lm_generate.sampling import FloatArray, choose
+from lm_generate.sampling import FloatArray, IdArray, choose
 
 CHUNK = 512
 """Tokens that one row reads in one pass: bounds its memory. Read prefixes are shared in whole chunks."""
@@ -54,7 +54,7 @@ class Row:
         self.reading: list[int] = []  # by the first passes: the prompt, or its end where it is too long
         self.logits: FloatArray | None = None
         self.cache: KVCache | None = None
-        self.done = False
+        self.done = self.matched = False  # matched: by its constraint, and nothing can follow
         self.error: LmGenerateError | None = None
         self.prefill = 0.0  # seconds of passes that read the prompt
 
@@ -72,9 +72,7 @@ class Row:
         rules, logits = self.rules, self.logits
         assert logits is not None
         self.logits = None
-        may_come = self.allowed(self.written) if self.allowed else None
-        if may_come is None:
-            self.allowed = None
+        may_come = self._may_come()
         choosable = adjust(
             logits,
             rules.adjustment,
@@ -84,6 +82,8 @@ class Row:
             ends=rules.stop_ids,
             may_come=may_come,
         )
+        if may_come is not None:
+            check_left(choosable, may_come)
         position = len(self.prompt) + len(self.written)
         number = uniform(rules.seed, rules.row, position) if rules.sampling.temperature > 0 else 0.0
         id = choose(choosable, rules.sampling, number)
@@ -91,8 +91,20 @@ class Row:
             rules.watch(Seen(logits, choosable, id))
         self.written.append(id)
         self.unread = [id]
-        self.done = self.done or id in rules.stop_ids or len(self.written) == rules.max_tokens
+        if rules.follower and id not in rules.stop_ids:
+            rules.follower.take(id)
+            self.matched = rules.follower.complete
+        self.done = self.done or self.matched or id in rules.stop_ids or len(self.written) == rules.max_tokens
         return Written(id, None if rules.logprobs is None else token_logprob(logits, id, rules.logprobs))
+
+    def _may_come(self) -> Sequence[int] | IdArray | None:
+        """What healing or a constraint leaves to choose from; None: anything."""
+        if self.allowed:
+            ids = self.allowed(self.written)
+            if ids is None:
+                self.allowed = None
+            return ids
+        return self.rules.follower.may_come(self.rules.stop_ids) if self.rules.follower else None
 
     def roll(self, context: int) -> None:
         """Where the context is full: the newest context // 2 tokens are read afresh, as if they were the whole text."""

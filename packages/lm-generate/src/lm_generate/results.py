@@ -5,8 +5,9 @@ from typing import Literal
 
 from lm_generate.logprob import TokenLogprob
 
-FinishReason = Literal["stop", "length", "context"]
-"""stop: an end-of-text id or a stop string came; length: max_tokens; context: the model's context is full."""
+FinishReason = Literal["stop", "match", "length", "context"]
+"""stop: an end-of-text id or a stop string came; match: the text matches its regex or schema and nothing can follow;
+length: max_tokens; context: the model's context is full."""
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ from collections.abc import Callable, Sequence
 from dataclasses import dataclass, field
 
 from lm_generate.adjust import NO_IDS, Adjustment
+from lm_generate.constrain import Follower
 from lm_generate.explain import Seen
 from lm_generate.sampling import IdArray, Sampling
 
@@ -26,5 +27,7 @@ class Rules:
     roll: bool = False
     logprobs: int | None = None
     allowed: Allowed | None = None
+    follower: Follower | None = None
+    """What a constrained text must match; this text's own, it changes as the text is written."""
     watch: Callable[[Seen], None] | None = None
     """Is shown every choice."""

@@ -6,6 +6,7 @@ from dataclasses import dataclass
 from typing import Literal, TypedDict
 
 from lm_generate.adjust import Adjustment
+from lm_generate.constrain import Constraint, JsonSchema, read_constraint
 from lm_generate.errors import SettingError
 from lm_generate.sampling import Sampling
 from lm_generate.stop import check_stop_strings
@@ -37,6 +38,8 @@ class Options(TypedDict, total=False):
     heal: bool
     past_context: PastContext
     logprobs: int | None
+    regex: str | None
+    json_schema: JsonSchema | None
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,6 +55,7 @@ class Settings:
     heal: bool
     past_context: PastContext
     logprobs: int | None
+    constraint: Constraint | None
 
     def __post_init__(self) -> None:
         check_whole("max_tokens", self.max_tokens, low=1)
@@ -63,6 +67,10 @@ class Settings:
         if self.max_tokens is not None and self.adjustment.min_tokens > self.max_tokens:
             raise SettingError(
                 f"min_tokens ({self.adjustment.min_tokens}) must not be above max_tokens ({self.max_tokens})"
+            )
+        if self.heal and self.constraint is not None:
+            raise SettingError(
+                f"heal writes the end of the prompt anew and {self.constraint.kind} begins behind it: leave heal out"
             )
         if self.past_context not in ("error", "roll"):
             raise SettingError(f'past_context must be "error" or "roll", got {self.past_context!r}')
@@ -98,6 +106,8 @@ def make_settings(
     heal: bool = False,
     past_context: PastContext = "error",
     logprobs: int | None = None,
+    regex: str | None = None,
+    json_schema: JsonSchema | None = None,
 ) -> Settings:
     """Settings from what a caller gave; a `seed` of None becomes a fresh one of 32 bits, short enough to type again."""
     return Settings(
@@ -121,4 +131,5 @@ def make_settings(
         heal=heal,
         past_context=past_context,
         logprobs=logprobs,
+        constraint=read_constraint(regex=regex, json_schema=json_schema),
     )

@@ -132,6 +132,7 @@ def figures(result: Generation, share: str = "") -> str:
     tokens, timings = len(result.ids), result.timings
     why = {
         "stop": f"stopped by {result.stopped_by!r}" if isinstance(result.stopped_by, str) else "end of text",
+        "match": "matches as a whole",
         "length": "max tokens reached",
         "context": "context full",
     }[result.finish_reason]

@@ -104,7 +104,7 @@ class Text:
         return piece, Generation(
             text=self.text,
             ids=tuple(self._ids),
-            finish_reason=self.plan.ran_out if self._stopped_by is None else "stop",
+            finish_reason=self._reason(),
             stopped_by=self._stopped_by,
             prompt_tokens=len(self.row.prompt),
             seed=rules.seed,
@@ -114,6 +114,11 @@ class Text:
                 self.row.prefill, (self._first or now) - self.plan.called, now - self.plan.called
             ),
         )
+
+    def _reason(self) -> FinishReason:
+        if self._stopped_by is not None:
+            return "stop"
+        return "match" if self.row.matched else self.plan.ran_out
 
     def _pass(self, fresh: str) -> str:
         piece, self._skip = self._stops.push(fresh[self._skip :]), max(0, self._skip - len(fresh))

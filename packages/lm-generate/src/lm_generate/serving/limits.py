@@ -30,6 +30,8 @@ class Limits:
     stops: int = 16
     """Stop strings, each of at most `stop_characters`."""
     stop_characters: int = 256
+    constraint_characters: int = 16_384
+    """Of a regular expression, and of a JSON schema."""
     biases: int = 1024
     """Entries of logit_bias."""
     score_tokens: int = 16_384

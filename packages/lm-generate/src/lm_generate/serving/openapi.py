@@ -141,6 +141,31 @@ def schemas(limits: Limits) -> Json:
         user={"type": ["string", "null"], "description": "Changes nothing"},
         best_of=whole(1, limits.texts, "Only what n is"),
         suffix={"type": ["string", "null"], "maxLength": 0},
+        response_format={
+            "type": ["object", "null"],
+            "description": "The text is JSON of a schema: OpenAI's form for chats",
+            "properties": {
+                "type": {"enum": ["text", "json_object", "json_schema"]},
+                "json_schema": {
+                    "type": ["object", "null"],
+                    "properties": {
+                        "schema": {"type": ["object", "boolean"]},
+                        "name": {},
+                        "description": {},
+                        "strict": {},
+                    },
+                    "required": ["schema"],
+                    "additionalProperties": False,
+                },
+            },
+            "required": ["type"],
+            "additionalProperties": False,
+        },
+        regex={
+            "type": ["string", "null"],
+            "maxLength": limits.constraint_characters,
+            "description": "Ours. What the whole text must match",
+        },
         top_k=whole(0, 2**31, "Ours. 0: all"),
         min_p=number(0, 1, "Ours. 0: all"),
         typical_p=number(0, 1, "Ours. 1: all; above 0"),

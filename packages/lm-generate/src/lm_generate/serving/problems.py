@@ -72,6 +72,8 @@ def as_problem(error: Exception, fields: tuple[str, ...] = ()) -> Problem | None
         return bad_request(str(error), "prompt")
     if isinstance(error, LmGenerateError):
         message = str(error)
+        if message.startswith("json_schema"):
+            return bad_request(message, "response_format" if "response_format" in fields else None)
         return bad_request(message, next((name for name in fields if message.startswith(name)), None))
     return None
 

@@ -39,7 +39,7 @@ class Head:
 
 
 def choice(index: int, text: str, logprobs: Json | None, result: Generation | None) -> Json:
-    reason = None if result is None else "stop" if result.finish_reason == "stop" else "length"
+    reason = None if result is None else "stop" if result.finish_reason in ("stop", "match") else "length"
     return {"index": index, "text": text, "logprobs": logprobs, "finish_reason": reason}
 
 

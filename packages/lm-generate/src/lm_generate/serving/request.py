@@ -4,6 +4,7 @@ The fields, their defaults and their meaning are those of OpenAI's completions A
 What we do not do is refused by name, never silently ignored.
 """
 
+import json
 from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
@@ -16,11 +17,11 @@ from lm_generate.settings import Settings, make_settings
 Prompt = str | tuple[int, ...]
 OPENAI = (
     "model", "prompt", "max_tokens", "temperature", "top_p", "n", "stream", "stream_options", "logprobs", "echo",
-    "stop", "presence_penalty", "frequency_penalty", "logit_bias", "seed", "user", "best_of", "suffix",
+    "stop", "presence_penalty", "frequency_penalty", "logit_bias", "seed", "user", "best_of", "suffix", "response_format",
 )  # fmt: skip
 EXTENSIONS = (
     "top_k", "min_p", "typical_p", "repetition_penalty", "penalty_window", "min_tokens", "ignore_eos", "heal", "roll",
-    "explain",
+    "explain", "regex",
 )  # fmt: skip
 COMPLETION_FIELDS = OPENAI + EXTENSIONS
 SCORE_FIELDS = ("model", "input", "top", "stride")
@@ -91,6 +92,8 @@ def read_completion(body: dict[str, Any], limits: Limits) -> CompletionRequest:
         stop=read_stop(fields, limits),
         stop_ids=() if fields.flag("ignore_eos", False) else None,
         heal=fields.flag("heal", False),
+        regex=read_regex(fields, limits),
+        json_schema=read_format(fields, limits),
         past_context="roll" if fields.flag("roll", False) else "error",
         logprobs=fields.whole_or_none("logprobs", 0, limits.top),
     )
@@ -169,6 +172,36 @@ def read_stop(fields: Fields, limits: Limits) -> Sequence[str]:
     if len(stops) > limits.stops:
         raise bad_request(f"stop: at most {limits.stops} strings, got {len(stops)}", "stop")
     return stops
+
+
+def read_regex(fields: Fields, limits: Limits) -> str | None:
+    regex = fields.text("regex")
+    if regex is not None and len(regex) > limits.constraint_characters:
+        raise fields.wrong("regex", f"at most {limits.constraint_characters} characters")
+    return regex
+
+
+def read_format(fields: Fields, limits: Limits) -> dict[str, Any] | bool | None:
+    """The JSON schema that `response_format` asks for, in OpenAI's form for chats; None for plain text."""
+    given = fields.value("response_format")
+    if given is None:
+        return None
+    if not isinstance(given, dict):
+        raise fields.wrong("response_format", "an object")
+    format = Fields(given, ("type", "json_schema"), "response_format.")
+    type = format.text("type")
+    if type not in ("text", "json_object", "json_schema"):
+        raise format.wrong("type", '"text", "json_object" or "json_schema"')
+    if type != "json_schema":
+        return {"type": "object"} if type == "json_object" else None
+    wrapped = format.value("json_schema")
+    if not isinstance(wrapped, dict):
+        raise format.wrong("json_schema", "an object with the field schema")
+    fields = Fields(wrapped, ("schema", "name", "description", "strict"), "response_format.json_schema.")
+    schema = fields.value("schema")
+    if not isinstance(schema, dict | bool) or len(json.dumps(schema)) > limits.constraint_characters:
+        raise fields.wrong("schema", f"a JSON schema of at most {limits.constraint_characters} characters")
+    return schema
 
 
 def read_score(body: dict[str, Any], limits: Limits) -> ScoreRequest:

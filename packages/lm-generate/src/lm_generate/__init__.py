@@ -12,13 +12,14 @@ if TYPE_CHECKING:
     from lm_generate.explain import Alternative, Explained, Explanation
     from lm_generate.loader import load
     from lm_generate.logprob import TokenLogprob
-    from lm_generate.results import Generation, Score, Timings
+    from lm_generate.results import BeamText, Generation, Score, Timings
     from lm_generate.runs import newest_run
     from lm_generate.sampling import Sampling
     from lm_generate.stream import TextStream
 
 __all__ = [
     "Alternative",
+    "BeamText",
     "Engine",
     "Explained",
     "Explanation",
@@ -37,6 +38,7 @@ __version__ = "0.1.0"
 # A name must not be that of a module: importing the module would put it in the function's place.
 _HOME = {
     "Alternative": "explain",
+    "BeamText": "results",
     "Engine": "engine",
     "Explained": "explain",
     "Explanation": "explain",

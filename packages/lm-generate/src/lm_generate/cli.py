@@ -70,6 +70,8 @@ def write(
     stop: Annotated[list[str] | None, Parameter(group=_HOW, negative=(), allow_leading_hyphen=True)] = None,
     regex: Annotated[str | None, Parameter(group=_HOW, allow_leading_hyphen=True)] = None,
     json_schema: Annotated[Path | None, Parameter(group=_HOW)] = None,
+    beams: Annotated[int | None, Parameter(group=_HOW)] = None,
+    length_penalty: Annotated[float | None, Parameter(group=_HOW, allow_leading_hyphen=True)] = None,
     roll: Annotated[bool, Parameter(group=_HOW, negative=())] = False,
     model: Annotated[Path | None, Parameter(name=["--model", "-m"], group=_WHERE)] = None,
     device: Annotated[str, Parameter(group=_WHERE)] = "auto",
@@ -128,6 +130,10 @@ def write(
         The whole text must match this expression (needs the extra `constrain`).
     json_schema
         The whole text must be JSON of the schema in this file; - reads standard input (the same extra).
+    beams
+        Draw nothing: search for the likeliest text, following so many beginnings at once; -n shows the best n of them.
+    length_penalty
+        With --beams: texts are ranked by log-probability / tokens ** this; 1, the default, is the mean, 0 the sum.
     roll
         When the context is full, go on with its newer half instead of ending.
     model
@@ -163,6 +169,12 @@ def write(
     check_whole("n", n, low=1)
     if draft is not None and (n > 1 or explain or talks):
         raise SettingError("--draft is for one text: leave out -n, --explain and the dialogue")
+    if beams is not None and (n > beams or draft is not None or explain or talks):
+        raise SettingError(
+            "--beams is for one prompt and at least -n beams: leave out --draft, --explain, the dialogue"
+        )
+    if length_penalty is not None and beams is None:
+        raise SettingError("--length-penalty is for a beam search: give --beams as well")
     options: Options = {
         "max_tokens": max_tokens,
         "min_tokens": min_tokens,
@@ -194,6 +206,11 @@ def write(
         from lm_generate.dialogue import Dialogue
 
         return Dialogue(engine, {**options, "seed": seed}, quiet=quiet).run(input)
+    if beams is not None:
+        penalty = 1.0 if length_penalty is None else length_penalty
+        found = engine.beam_search(text, beams=beams, length_penalty=penalty, **options)
+        show.show_beams(found[:n], beams, prompt=text, echo=echo, json=json, quiet=quiet)
+        return 0
     if explain:
         top = 5 if logprobs is None else logprobs
         results = []

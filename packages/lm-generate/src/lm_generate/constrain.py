@@ -125,9 +125,7 @@ class Grammars:
             self._compiled.move_to_end(constraint)
             while len(self._compiled) > KEPT:
                 self._compiled.popitem(last=False)
-            return Follower(
-                self._compiled[constraint].deep_copy(), self.vocab_size, self._unwritten, constraint
-            )
+            return Follower(self._compiled[constraint], self.vocab_size, self._unwritten, constraint).copy()
 
     def _compile(self, constraint: Constraint) -> "LLMatcher":
         library = import_llguidance()
@@ -152,6 +150,10 @@ class Follower:
         self._matcher, self._vocab_size = matcher, vocab_size
         self._unwritten, self._constraint = unwritten, constraint
         self._next: IdArray | None = None
+
+    def copy(self) -> "Follower":
+        """One at the same place, which goes its own way."""
+        return Follower(self._matcher.deep_copy(), self._vocab_size, self._unwritten, self._constraint)
 
     @property
     def matches(self) -> bool:

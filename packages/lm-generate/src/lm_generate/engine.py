@@ -7,9 +7,11 @@ engine.batch(["def ", "class "], seed=1)         # row i: the same text as gener
 engine.score("text").bits_per_byte
 """
 
+import math
 import threading
 import time
 from collections.abc import Callable, Collection, Sequence
+from dataclasses import replace
 from pathlib import Path
 from typing import Literal, Union, Unpack
 
@@ -19,6 +21,7 @@ import torch
 from lm_core import Transformer
 from lm_tokenizer import Tokenizer
 
+from lm_generate.beam import Hypothesis, beam_search
 from lm_generate.constrain import Constraint, Follower, Grammars
 from lm_generate.decoder import Decoder
 from lm_generate.errors import ContextLengthError, PromptError, SettingError
@@ -26,8 +29,9 @@ from lm_generate.explain import Explanation, Seen, explain
 from lm_generate.generate import Batch, Row
 from lm_generate.heal import Healer
 from lm_generate.prefix import PrefixStore
-from lm_generate.results import Generation, Score
+from lm_generate.results import BeamText, Generation, Score, Timings
 from lm_generate.rules import Rules
+from lm_generate.sampling import Sampling
 from lm_generate.score import make_score, token_logprobs
 from lm_generate.settings import (
     DEFAULT_MAX_TOKENS,
@@ -84,7 +88,13 @@ class Engine:
         self._lock = threading.Lock()
 
     def generate(
-        self, prompt: Prompt, *, row: int = 0, draft: Draft = None, **options: Unpack[Options]
+        self,
+        prompt: Prompt,
+        *,
+        row: int = 0,
+        draft: Draft = None,
+        beams: int | None = None,
+        **options: Unpack[Options],
     ) -> Generation:
         """The continuation of one prompt, a text or ids.
 
@@ -101,11 +111,16 @@ class Engine:
         logprobs      None, or how many most likely tokens to report beside each written one
         draft         "prompt", or a smaller engine of the same tokenizer: guesses that may make it faster and change
                       nothing in the text (`lm_generate.speculate`)
+        beams         the likeliest text that a search of this width finds, nothing drawn: `beam_search`'s first
 
         Defaults and types: `lm_generate.settings.make_settings`, which the keywords go to unchanged; so the three ways
         of writing cannot differ. Raises SettingError, PromptError, ContextLengthError, NonFiniteLogitsError, and the
         tokenizer's errors.
         """
+        if beams is not None:
+            if draft is not None:
+                raise SettingError("beams and draft do not go together: leave one out")
+            return self.beam_search(prompt, beams=beams, row=row, **options)[0].result
         return self.stream(prompt, row=row, draft=draft, **options).finish()
 
     def stream(
@@ -141,6 +156,53 @@ class Engine:
                 if token is not None:
                     text_of[row].push(token)
         return [text.finish()[1] for text in texts]
+
+    def beam_search(
+        self,
+        prompt: Prompt,
+        *,
+        beams: int = 4,
+        length_penalty: float = 1.0,
+        row: int = 0,
+        **options: Unpack[Options],
+    ) -> list[BeamText]:
+        """The likeliest continuations, best first: at most `beams`, found by following so many beginnings at once.
+
+        They are ranked by log-probability / tokens ** length_penalty (`lm_generate.beam`). Nothing is drawn, so sampling
+        settings (temperature, top_k ...) are refused; bias, penalties, bans, stops, `heal` and constraints hold.
+        Raises as `generate` does.
+        """
+        check_whole("beams", beams, low=1)
+        if not math.isfinite(length_penalty):
+            raise SettingError(
+                f"length_penalty must be a finite number (1: mean, 0: sum), got {length_penalty}"
+            )
+        settings = make_settings(**options)
+        if settings.sampling != Sampling():
+            raise SettingError(
+                "a beam search draws nothing: leave out temperature, top_k, top_p, min_p and typical_p"
+            )
+        if settings.past_context == "roll":
+            raise SettingError("a beam search cannot roll past the context: ask for fewer tokens")
+        text = self.text(prompt, settings, row)
+        found = beam_search(
+            self.decode,
+            text.row,
+            lambda ids: bool(settings.stop) and text.stops_within(ids),
+            width=beams,
+            length_penalty=length_penalty,
+            prefixes=self._prefixes(),
+        )
+        return [self._beam_text(text, each) for each in found]
+
+    def _beam_text(self, text: Text, found: Hypothesis) -> BeamText:
+        written = text.again()
+        for token in found.tokens:
+            written.push(token)
+        written.row.matched = found.matched
+        result = written.finish()[1]
+        timings = Timings(text.row.prefill, text.row.prefill, result.timings.total)
+        return BeamText(replace(result, timings=timings), found.total, found.score)
 
     def explain(
         self, prompt: Prompt, *, top: int = 5, row: int = 0, **options: Unpack[Options]

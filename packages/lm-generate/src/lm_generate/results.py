@@ -46,6 +46,17 @@ class Generation:
 
 
 @dataclass(frozen=True)
+class BeamText:
+    """One of the likeliest texts that `Engine.beam_search` found."""
+
+    result: Generation
+    logprob: float
+    """Of all its tokens together and its end id, if one ended it, in nats: after bias, penalties and bans."""
+    score: float
+    """`logprob` / (those tokens) ** length_penalty: what the texts are ranked by."""
+
+
+@dataclass(frozen=True)
 class Score:
     """How well the model predicts a text."""
 

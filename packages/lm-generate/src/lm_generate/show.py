@@ -3,7 +3,7 @@
 import json as json_format
 import shutil
 import sys
-from collections.abc import Sequence
+from collections.abc import Mapping, Sequence
 from dataclasses import asdict
 from typing import Any
 
@@ -12,7 +12,7 @@ from lm_core.counts import parameter_count
 from lm_generate.bandwidth import bytes_per_token, memory_bandwidth
 from lm_generate.engine import Engine
 from lm_generate.explain import Explanation
-from lm_generate.results import Generation, Score
+from lm_generate.results import BeamText, Generation, Score
 from lm_generate.stream import TextStream
 from lm_generate.verify import Verified
 
@@ -63,9 +63,30 @@ def show_rows(rows: Sequence[Generation], *, prompt: str, echo: bool) -> None:
         _put(text.removesuffix("\n") + "\n", sys.stdout.isatty())
 
 
-def show_json(result: Generation, *, prompt: str, echo: bool) -> None:
+def show_beams(
+    found: Sequence[BeamText], beams: int, *, prompt: str, echo: bool, json: bool, quiet: bool
+) -> None:
+    """Prints the texts of a beam search, best first, and a line of figures on standard error."""
+    if json:
+        for text in found:
+            worth = {"logprob": text.logprob, "score": text.score}
+            show_json(text.result, prompt=prompt, echo=echo, more=worth)
+    elif len(found) > 1:
+        show_rows([text.result for text in found], prompt=prompt, echo=echo)
+    else:
+        _put((prompt if echo else "") + found[0].result.text.removesuffix("\n") + "\n", sys.stdout.isatty())
+    if not quiet:
+        worths = ", ".join(f"{text.score:.3f}" for text in found)
+        seconds = found[0].result.timings.total
+        print(f"[{beams} beams, {seconds:.2f} s; worth {worths}]", file=sys.stderr)
+
+
+def show_json(
+    result: Generation, *, prompt: str, echo: bool, more: Mapping[str, float] | None = None
+) -> None:
     """Prints one JSON object on one line."""
-    record: dict[str, Any] = {"prompt": prompt, **asdict(result)} if echo else asdict(result)
+    record: dict[str, Any] = {"prompt": prompt} if echo else {}
+    record |= {**asdict(result), **(more or {})}
     print(json_format.dumps(record, ensure_ascii=False), flush=True)
 
 

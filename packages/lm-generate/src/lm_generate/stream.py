@@ -60,7 +60,7 @@ class Text:
     """The text of one row: `push` each token and show what comes back, until the row is done; then `finish`."""
 
     def __init__(self, tokenizer: Tokenizer, row: Row, plan: Plan) -> None:
-        self.row, self.plan = row, plan
+        self._tokenizer, self.row, self.plan = tokenizer, row, plan
         self.text = ""
         self._decoder = tokenizer.stream()
         for id in row.prompt:  # the text begins behind them, perhaps inside a character
@@ -71,6 +71,17 @@ class Text:
         self._logprobs: list[TokenLogprob] = []
         self._stopped_by: str | int | None = None
         self._first: float | None = None
+
+    def again(self) -> "Text":
+        """The same, at its beginning, for another row of the same prompt and rules."""
+        return Text(self._tokenizer, Row(self.row.prompt, self.row.rules), self.plan)
+
+    def stops_within(self, ids: Sequence[int]) -> bool:
+        """Whether these tokens would complete a stop string."""
+        other = self.again()
+        for id in ids:
+            other.push(Written(id))
+        return other.row.done
 
     def push(self, token: Written) -> str:
         """The characters that can now be shown; ends the row when a stop string is complete."""

@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from lm_core import cross_entropy, linear_cross_entropy, soft_cap
+from lm_core import IGNORED, cross_entropy, linear_cross_entropy, soft_cap
 from lm_core.errors import ConfigError, ShapeError
 from same_gradients import assert_same, randn
 from torch.utils._python_dispatch import TorchDispatchMode
@@ -53,6 +53,32 @@ def test_the_plain_way_is_the_definition_too(options):
         randn(7, D_MODEL, dtype=torch.float64),
         randn(ROWS, D_MODEL, dtype=torch.float64, seed=1),
     )
+
+
+@pytest.mark.parametrize("options", [OPTIONS[0], OPTIONS[-1]])
+@pytest.mark.parametrize("chunk", [None, 1, 4])
+@pytest.mark.parametrize("fast", [True, False])
+def test_ignored_targets_are_as_if_their_rows_were_not_there(options, chunk, fast):
+    kept = torch.tensor([True, False, True, True, False, False, False, True, False])
+    targets = some_targets(9).masked_fill(~kept, IGNORED)
+    assert_same(
+        lambda hidden, weight: linear_cross_entropy(
+            hidden, weight, targets, chunk=chunk, fast=fast, **options
+        ),
+        lambda hidden, weight: spelled_out(hidden[kept], weight, targets[kept], **options),
+        randn(9, D_MODEL, dtype=torch.float64) * 2,
+        randn(ROWS, D_MODEL, dtype=torch.float64, seed=1),
+    )
+
+
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float16])
+def test_where_all_is_ignored_nothing_is_learnt(dtype):
+    hidden, weight = randn(7, D_MODEL, dtype=dtype), randn(ROWS, D_MODEL, dtype=dtype)
+    loss = linear_cross_entropy(hidden.requires_grad_(), weight.requires_grad_(), torch.full((7,), IGNORED))
+    loss.backward()
+    assert loss.item() == 0.0
+    assert not hidden.grad.any()
+    assert not weight.grad.any()
 
 
 @pytest.mark.parametrize("options", [{}, {"softcap": 1.5, "vocab_size": 13, "z_loss": 0.1}])

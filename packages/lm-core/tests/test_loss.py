@@ -2,7 +2,7 @@ import math
 
 import pytest
 import torch
-from lm_core import cross_entropy
+from lm_core import IGNORED, cross_entropy
 from lm_core.errors import ShapeError
 from same_gradients import assert_same, randn
 
@@ -72,7 +72,7 @@ def test_a_kept_gradient_that_was_overwritten_is_refused_and_never_used():
         loss.backward()
 
 
-@pytest.mark.parametrize("bad", [-1, 5, 100, -100])
+@pytest.mark.parametrize("bad", [-1, 5, 100, -99])
 def test_a_target_outside_the_vocabulary_is_named(bad):
     with pytest.raises(ShapeError, match=rf"target id {bad} is outside the vocabulary \(0\.\.4\)"):
         cross_entropy(torch.zeros(2, 5), torch.tensor([1, bad]))
@@ -91,3 +91,39 @@ def test_no_target_is_an_error_and_not_nan():
 def test_no_gradient_buffer_is_made_when_none_is_asked_for():
     with torch.no_grad():
         assert not cross_entropy(randn(3, 5), torch.tensor([0, 1, 2])).requires_grad
+
+
+@pytest.mark.parametrize("fast", [True, False])
+@pytest.mark.parametrize("dtype", [torch.float64, torch.float32])
+def test_an_ignored_target_is_in_no_mean_as_in_torch(fast, dtype):
+    targets = torch.tensor([[3, IGNORED, 0], [IGNORED, IGNORED, 10]])
+
+    def theirs(logits):
+        return torch.nn.functional.cross_entropy(logits.reshape(-1, 11), targets.reshape(-1))
+
+    assert_same(lambda x: cross_entropy(x, targets, fast=fast), theirs, randn(2, 3, 11, dtype=dtype) * 5)
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_the_z_loss_leaves_out_what_is_ignored(fast):
+    logits, targets = randn(4, 11, dtype=torch.float64), torch.tensor([IGNORED, 2, IGNORED, 7])
+    loss = cross_entropy(logits, targets, z_loss=0.3, fast=fast)
+    torch.testing.assert_close(loss, cross_entropy(logits[[1, 3]], targets[[1, 3]], z_loss=0.3))
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_an_ignored_row_costs_nothing_even_where_its_first_id_is_ruled_out(fast):
+    logits = torch.tensor([[-math.inf, 0.0], [0.0, 0.0]], requires_grad=True)
+    loss = cross_entropy(logits, torch.tensor([IGNORED, 1]), fast=fast)
+    loss.backward()
+    assert loss.item() == pytest.approx(math.log(2))
+    assert logits.grad.tolist() == [[0.0, 0.0], [0.5, -0.5]]
+
+
+@pytest.mark.parametrize("fast", [True, False])
+def test_where_all_is_ignored_the_loss_and_its_gradient_are_zero(fast):
+    logits = randn(3, 5).requires_grad_()
+    loss = cross_entropy(logits, torch.full((3,), IGNORED), z_loss=0.1, fast=fast)
+    loss.backward()
+    assert loss.item() == 0.0
+    assert not logits.grad.any()

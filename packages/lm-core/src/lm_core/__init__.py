@@ -9,7 +9,7 @@ from lm_core.feed_forward import MLP, SwiGLU
 from lm_core.kv_cache import KVCache
 from lm_core.linear import Linear
 from lm_core.linear_loss import linear_cross_entropy, soft_cap
-from lm_core.loss import cross_entropy
+from lm_core.loss import IGNORED, cross_entropy
 from lm_core.model_folder import load_model, read_config, save_model
 from lm_core.norm import LayerNorm, RMSNorm
 from lm_core.optim.clip import clip_grad_norm
@@ -18,6 +18,7 @@ from lm_core.rope_scaling import RopeScaling
 from lm_core.transformer import Block, Transformer
 
 __all__ = [
+    "IGNORED",
     "MLP",
     "Attention",
     "Block",

@@ -11,9 +11,16 @@ import torch
 from jaxtyping import Float, Int
 from torch import Tensor
 
-from lm_core.embedding import check_ids
 from lm_core.errors import ConfigError, ShapeError
-from lm_core.loss import check_targets, check_z_loss, cross_entropy, gradient_divisor, times
+from lm_core.loss import (
+    check_targets,
+    check_z_loss,
+    columns,
+    cross_entropy,
+    row_weights,
+    times,
+    weighted_sum,
+)
 from lm_core.norm import widen
 
 # Logits held at once: 16 MB, which a large cache still holds (vocabulary 10,000: 0.75 s of processor time against 0.79 with
@@ -38,7 +45,7 @@ def linear_cross_entropy(
     `chunk` tokens are taken at a time (None: as many as make 4 million logits, at least 256); the result does not depend on it but for
     rounding. Loss and gradients are computed together in the forward pass, so that a gradient that is not wanted should be
     switched off (torch.no_grad). Rows of `weight` from `vocab_size` on are padding: they get no probability and no gradient.
-    Under autocast the products run in its dtype; the softmax always in float32 or wider. Raises what cross_entropy raises.
+    A target that is IGNORED (-100) is in no mean. Under autocast the products run in its dtype; the softmax always in float32 or wider. Raises what cross_entropy raises.
 
     `fast=False`, and torch.compile, which fuses by itself, make all the logits and leave the gradient to autograd.
     """
@@ -48,8 +55,7 @@ def linear_cross_entropy(
         raise ShapeError(f"vocab_size must be from 1 to the weight's {rows} rows, got {vocab_size}")
     if hidden.shape[-1] != d_model:
         raise ShapeError(f"hidden must end with the weight's d_model of {d_model}, got {tuple(hidden.shape)}")
-    check_targets(targets, hidden.shape, "hidden states")
-    check_ids(targets, vocab_size, "target id")
+    check_targets(targets, hidden.shape, "hidden states", vocab_size)
     check_z_loss(z_loss)
     if chunk is not None and chunk < 1:
         raise ConfigError(f"chunk must be at least 1 token, got {chunk}")
@@ -59,8 +65,9 @@ def linear_cross_entropy(
     device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     size = max(SMALLEST_CHUNK, CHUNK_ELEMENTS // rows) if chunk is None else chunk
-    flat, column = hidden.reshape(-1, d_model), targets.reshape(-1, 1).long()
-    loss: Tensor = _LinearCrossEntropy.apply(flat, weight, column, vocab_size, softcap, z_loss, size, dtype)
+    loss: Tensor = _LinearCrossEntropy.apply(
+        hidden.reshape(-1, d_model), weight, *columns(targets), vocab_size, softcap, z_loss, size, dtype
+    )
     return loss
 
 
@@ -84,6 +91,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         hidden: Tensor,
         weight: Tensor,
         column: Tensor,
+        kept: Tensor,
         vocab_size: int,
         softcap: float | None,
         z_loss: float,
@@ -91,7 +99,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
         dtype: torch.dtype,
     ) -> Tensor:
         tokens, (rows, _) = len(hidden), weight.shape
-        divisor = gradient_divisor(dtype, tokens)
+        share, ctx.missing = row_weights(kept, dtype)
         size = -(-tokens // -(-tokens // size))  # the same number of chunks, all nearly alike
         of_hidden, of_weight = ctx.needs_input_grad[:2]
         with torch.autocast(hidden.device.type, enabled=False):
@@ -101,7 +109,7 @@ class _LinearCrossEntropy(torch.autograd.Function):
             buffer = inputs.new_empty(size, rows)
             loss = widen(inputs[:0]).new_zeros(())
             for start in range(0, tokens, size):
-                x, picked = inputs[start : start + size], column[start : start + size]
+                x, part = inputs[start : start + size], slice(start, start + size)
                 gradient = widen(torch.mm(x, matrix.T, out=buffer[: len(x)]))  # the logits, until below
                 slope = None
                 if softcap is not None:  # d/dx of cap tanh(x / cap) is 1 - tanh(x / cap)^2
@@ -109,17 +117,17 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     slope = gradient.square().neg_().add_(1.0)
                     gradient.mul_(softcap)
                 gradient[:, vocab_size:] = -torch.inf
-                loss += _loss_and_gradient_(gradient, picked, tokens, z_loss, divisor)
+                loss += _loss_and_gradient_(gradient, column[part], share[part], z_loss)
                 if slope is not None:
                     gradient.mul_(slope)
                 narrow = gradient.to(dtype)
                 if grad_hidden is not None:
-                    torch.mm(narrow, matrix, out=grad_hidden[start : start + size])
+                    torch.mm(narrow, matrix, out=grad_hidden[part])
                 if grad_weight is not None:
                     _add_product_(grad_weight, narrow.T, x)
         ctx.save_for_backward(grad_hidden, grad_weight)
-        ctx.hidden_dtype, ctx.missing = hidden.dtype, divisor / tokens
-        return loss
+        ctx.hidden_dtype = hidden.dtype
+        return loss * ctx.missing
 
     @staticmethod
     @torch.autograd.function.once_differentiable
@@ -130,30 +138,29 @@ class _LinearCrossEntropy(torch.autograd.Function):
             grad_hidden = times(grad_hidden.to(ctx.hidden_dtype), factor)
         if grad_weight is not None:
             grad_weight = times(grad_weight, factor)
-        return grad_hidden, grad_weight, None, None, None, None, None, None
+        return grad_hidden, grad_weight, *[None] * 7
 
 
 def _loss_and_gradient_(
     logits: Float[Tensor, "rows vocab_size"],
     column: Int[Tensor, "rows 1"],
-    tokens: int,
+    weight: Float[Tensor, "rows 1"],
     z_loss: float | int,
-    divisor: int,
 ) -> Float[Tensor, ""]:
     """lm_core.loss.loss_and_gradient in place: one buffer less, for another pass over it."""
     largest = logits.amax(-1, keepdim=True)
     picked = logits.sub_(largest).gather(1, column)
     total = logits.exp_().sum(-1, keepdim=True)
     log_total = total.log()
-    loss = (log_total - picked).sum() / tokens
-    weight: float | Tensor = 1.0 / divisor
+    losses = log_total - picked
+    factor = weight
     if z_loss:
         z = log_total + largest
-        loss = loss + z_loss * z.square().sum() / tokens
-        weight = (1.0 + 2.0 * z_loss * z) / divisor
-    logits.mul_(weight / total)
-    logits.scatter_add_(1, column, logits.new_full((1, 1), -1.0 / divisor).expand_as(column))
-    return loss
+        losses = losses + z_loss * z.square()
+        factor = (1.0 + 2.0 * z_loss * z) * weight
+    logits.mul_(factor / total)
+    logits.scatter_add_(1, column, -weight)
+    return weighted_sum(losses, weight)
 
 
 def _add_product_(total: Tensor, a: Tensor, b: Tensor) -> None:

@@ -7,8 +7,8 @@ import torch
 from lm_core import RopeScaling, silu, soft_cap
 from lm_core.activation import gelu, relu2
 from lm_core.attention import causal_mask
+from lm_core.embedding import sinusoidal_positions
 from lm_core.rope_scaling import rope_frequencies
-from lm_core.transformer import sinusoidal_positions
 
 COLOURS = ("#4269d0", "#ff725c", "#3ca951", "#a463f2", "#efb118")
 LEFT, TOP, WIDTH, HEIGHT = 60, 20, 420, 240

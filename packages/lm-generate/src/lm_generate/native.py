@@ -16,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 import torch
 from lm_core import Attention, Block, Embedding, KVCache, LayerNorm, Linear, RMSNorm, SwiGLU, Transformer
-from lm_core.transformer import sinusoidal_positions
+from lm_core.embedding import sinusoidal_positions
 from torch import Tensor
 
 from lm_generate.native_library import load_library

@@ -14,8 +14,8 @@ import numpy.typing as npt
 import torch
 from jaxtyping import Float
 from lm_core import Attention, Block, KVCache, LayerNorm, Linear, RMSNorm, SwiGLU, Transformer
+from lm_core.embedding import sinusoidal_positions
 from lm_core.linear_loss import soft_cap
-from lm_core.transformer import sinusoidal_positions
 from torch import Tensor
 from torch.nn import functional
 

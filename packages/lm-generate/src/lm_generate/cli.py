@@ -11,7 +11,7 @@ import os
 import sys
 from collections.abc import Sequence
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated
+from typing import TYPE_CHECKING, Annotated, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.exceptions import UnusedCliTokensError
@@ -279,16 +279,30 @@ def score(
 
 
 @app.command
-def verify(folder: Path) -> int:
+def verify(
+    folder: Path,
+    *,
+    against: Literal["transformers"] | None = None,
+    tolerance: float | None = None,
+) -> int:
     """Checks every byte of a model folder, a checkpoint, or all checkpoints of a run against its manifest.
 
-    Exit code 1 where something is damaged, with its name.
+    Exit code 1 where something is damaged, with its name, or where another library says something else.
 
     Parameters
     ----------
     folder
         A model folder, a checkpoint or a run.
+    against
+        Instead, compare the logits and the likeliest tokens with those of transformers, which must be installed, on
+        the same folder; of a run, its newest checkpoint.
+    tolerance
+        With --against: the largest difference between two logits that is still agreement; default 0.001.
     """
+    if against is not None:
+        return commands.compare_with_transformers(folder, tolerance)
+    if tolerance is not None:
+        raise SettingError("--tolerance is for a comparison: give --against transformers as well")
     from lm_generate.show import show_verified
     from lm_generate.verify import verify_model
 

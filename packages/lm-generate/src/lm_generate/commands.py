@@ -77,3 +77,16 @@ def export(
     size = write_gguf(engine, gguf, dtype)
     print(f"{gguf}: {size:,} bytes, {dtype}")
     return 0
+
+
+def compare_with_transformers(folder: Path, tolerance: float | None) -> int:
+    """`lm-generate verify FOLDER --against transformers`: 0 where both agree, 1 where they do not."""
+    engine = open_model(folder, device="cpu", threads=None, verify=True, quiet=True, dtype="float32")
+
+    from lm_generate.against import TOLERANCE, compare
+    from lm_generate.show import show_compared
+
+    assert engine.folder is not None
+    found = compare(engine, engine.folder, tolerance=TOLERANCE if tolerance is None else tolerance)
+    show_compared(engine.folder, found)
+    return 0 if found.agrees else 1

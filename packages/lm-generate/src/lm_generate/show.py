@@ -5,7 +5,8 @@ import shutil
 import sys
 from collections.abc import Mapping, Sequence
 from dataclasses import asdict
-from typing import Any
+from pathlib import Path
+from typing import TYPE_CHECKING, Any
 
 from lm_core.counts import parameter_count
 
@@ -15,6 +16,9 @@ from lm_generate.explain import Explanation
 from lm_generate.results import BeamText, Generation, Score
 from lm_generate.stream import TextStream
 from lm_generate.verify import Verified
+
+if TYPE_CHECKING:
+    from lm_generate.against import Compared
 
 NARROWEST_COLUMN = 24
 LONG_ENOUGH = 16
@@ -213,6 +217,15 @@ def show_verified(found: Verified) -> None:
         print(f"{found.folder}: whole ({found.files} files, {found.bytes:,} bytes)")
     else:
         print(f"{found.folder}: damaged\n{found.problem}")
+
+
+def show_compared(folder: Path, found: "Compared") -> None:
+    """One line: the largest difference, and how many of our likeliest tokens are transformers' too."""
+    verdict = "agrees with" if found.agrees else "differs from"
+    print(
+        f"{folder}: {verdict} transformers: logits within {found.difference:.2g} (the largest is {found.largest:.3g}, "
+        f"tolerance {found.tolerance:g}) at {found.positions} places; {found.same} of {found.written} greedy tokens the same"
+    )
 
 
 def _put(text: str, terminal: bool) -> None:

@@ -79,8 +79,8 @@ class TrainConfig:
     """Folder that holds prepared datasets; one that fits is used again."""
     device: Annotated[Literal["auto", "cpu", "cuda", "mps"], Parameter(group=_RUN)] = "auto"
     """Where to compute."""
-    dtype: Annotated[Literal["auto", "float32", "bfloat16"], Parameter(group=_RUN)] = "auto"
-    """Arithmetic of matrix products; weights stay float32."""
+    dtype: Annotated[Literal["auto", "float32", "bfloat16", "float16"], Parameter(group=_RUN)] = "auto"
+    """Arithmetic of matrix products; weights stay float32. float16 scales the loss, so that small gradients are not lost."""
     threads: Annotated[int | None, Parameter(group=_RUN)] = None
     """CPU threads; as many as this process may use unless given."""
     compile: Annotated[bool, Parameter(group=_RUN)] = False

@@ -14,6 +14,7 @@ import torch
 from lm_train.errors import ConfigError
 from lm_train.parallel.launcher import processes_here
 
+_FLOAT16_UNITS = (7, 0)  # compute capability
 _CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
@@ -32,11 +33,16 @@ class Device:
             return contextlib.nullcontext()
         return torch.autocast(self.kind, dtype=self.dtype)
 
+    @property
+    def scaled(self) -> bool:
+        """Whether the loss must be scaled, for gradients too small for the dtype (loss_scale.py)."""
+        return self.dtype == torch.float16
+
     def __str__(self) -> str:
         name = torch.cuda.get_device_name() if self.kind == "cuda" else self.kind
         plural = "" if self.threads == 1 else "s"
         threads = f", {self.threads} thread{plural}" if self.kind == "cpu" else ""
-        return f"{name}, {str(self.dtype).removeprefix('torch.')}{threads} ({self.why})"
+        return f"{name}, {_short(self.dtype)}{threads} ({self.why})"
 
 
 def choose_device(kind: str, dtype: str, threads: int | None) -> Device:
@@ -52,15 +58,31 @@ def choose_device(kind: str, dtype: str, threads: int | None) -> Device:
             f"--device {kind}: not available here (available: {have}); leave --device out to take the best"
         )
     if dtype == "auto":
-        fast = kind == "cuda" and torch.cuda.is_bf16_supported(including_emulation=False)
-        chosen = torch.bfloat16 if fast else torch.float32
-        reasons.append("bfloat16 is fast there" if fast else "float32 is the safe choice there")
+        chosen = _fast_dtype(kind)
+        reasons.append(
+            "float32 is the safe choice there"
+            if chosen == torch.float32
+            else f"{_short(chosen)} is fast there"
+        )
     else:
-        chosen = {"float32": torch.float32, "bfloat16": torch.bfloat16}[dtype]
+        chosen = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
         reasons.append("dtype as asked")
     count = threads or max(1, usable_cpus() // processes_here())
     torch.set_num_threads(count)
     return Device(kind, chosen, count, "; ".join(reasons))
+
+
+def _fast_dtype(kind: str) -> torch.dtype:
+    """bfloat16 where the GPU has units for it, float16 on older ones with units for that (Volta, Turing), else float32."""
+    if kind != "cuda":
+        return torch.float32
+    if torch.cuda.is_bf16_supported(including_emulation=False):
+        return torch.bfloat16
+    return torch.float16 if torch.cuda.get_device_capability() >= _FLOAT16_UNITS else torch.float32
+
+
+def _short(dtype: torch.dtype) -> str:
+    return str(dtype).removeprefix("torch.")
 
 
 def usable_cpus(quota: Path = _CPU_QUOTA) -> int:

@@ -64,12 +64,8 @@ class Loop:
         s.settle(wait=False)
         if state.evaluation_due and self._affordable(s.config.evaluate.every):
             self.evaluate(self.windows)
-        if (
-            state.sample_due
-            and self._affordable(s.config.samples.every)
-            and self.write_samples(s.prompts[:1])
-        ):
-            state.sample_due = False
+        if state.sample_due and self._affordable(s.config.samples.every):
+            state.sample_due = not self.write_samples(s.prompts[:1])
         self.aside += time.perf_counter() - started
         if not self.stop.requested and self.checkpoint_due(state.step, s.progress):
             self.save()
@@ -122,7 +118,7 @@ class Loop:
         s.log(
             loss=result.loss if result.updated else None,
             grad_norm=result.grad_norm if result.updated else None,
-            lr=s.optimizers.lr,
+            **s.optimizers.row(),
             tokens_per_second=round(s.config.tokens_per_step / s.recent[-1], 1),
             **(s.exchange.figures.row() if s.exchange else {}),
         )
@@ -132,7 +128,11 @@ class Loop:
 
     def _skip(self, result: StepResult) -> None:
         s, state = self.s, self.s.state
-        state.skipped, state.skipped_in_a_row = state.skipped + 1, state.skipped_in_a_row + 1
+        state.skipped += 1
+        if result.overflowed:  # a matter of the scale, not of the batch
+            s.run.log(f"step {state.step}: gradients overflowed float16: skipped, loss scale halved")
+            return
+        state.skipped_in_a_row += 1
         s.say(
             self.display,
             f"step {state.step}: loss {result.loss}, gradient norm {result.grad_norm}: update skipped; its batch begins at {s.batches.where(state.step - 1)}",

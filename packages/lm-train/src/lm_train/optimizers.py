@@ -12,6 +12,7 @@ from lm_core import Transformer
 from lm_core.optim import EMA, Adafactor, AdamW, Lion, Muon, ScheduleFreeAdamW, mup_groups, split_parameters
 
 from lm_train.config import OptimConfig
+from lm_train.loss_scale import LossScale
 
 
 @dataclass(frozen=True)
@@ -38,9 +39,10 @@ class Optimizers:
 
     With `optim.ema` or the schedule-free optimizer there are two sets of weights: those that are trained, and their average, which is
     scored, sampled and saved. The model holds the average inside `with optimizers.resting():`, and `own` then has the others.
+    `scale` is what losses are scaled by (`scaled`: for float16), else None.
     """
 
-    def __init__(self, model: Transformer, config: OptimConfig) -> None:
+    def __init__(self, model: Transformer, config: OptimConfig, *, scaled: bool = False) -> None:
         self.model = model
         self._config = config
         matrices, rest = split_parameters(model)
@@ -55,6 +57,7 @@ class Optimizers:
             self.parts = [Part(config.name, one, config.lr)]
         self.ema = EMA(model, config.ema) if config.ema else None
         self.own: dict[str, torch.Tensor] = {}
+        self.scale = LossScale() if scaled else None
 
     def set_step(self, step: int, factor: float) -> None:
         """Take the learning rates, `factor` of their peaks, and Muon's momentum for this step."""
@@ -70,6 +73,10 @@ class Optimizers:
     def lr(self) -> float:
         """The learning rate of this step; with muon, AdamW's."""
         return float(self.parts[-1].optimizer.param_groups[0]["lr"])
+
+    def row(self) -> dict[str, float]:
+        """For metrics.jsonl: the learning rate of this step, and the loss scale of the next where there is one."""
+        return {"lr": self.lr} | ({} if self.scale is None else {"loss_scale": self.scale.value})
 
     def step(self) -> None:
         for part in self.parts:

@@ -79,7 +79,7 @@ def measure(config: TrainConfig, vocab_size: int) -> tuple[Device, ModelConfig, 
     shape = model_config(config.model, vocab_size)
     model = Transformer(shape, seed=config.seed).to(device.kind)
     model.recompute = config.recompute
-    optimizers = Optimizers(model, config.optim)
+    optimizers = Optimizers(model, config.optim, scaled=device.scaled)
     generator = torch.Generator().manual_seed(config.seed)
     ids = torch.randint(vocab_size, (config.batch, shape.context + 1), generator=generator).to(device.kind)
     times = []

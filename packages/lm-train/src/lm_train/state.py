@@ -19,6 +19,7 @@ from typing import Any
 
 import torch
 
+from lm_train.loss_scale import LossScale
 from lm_train.optimizers import Optimizers
 from lm_train.run_errors import CheckpointError
 
@@ -173,6 +174,8 @@ def optimizer_state(
         numbers["ema/all/step"] = optimizers.ema.step
         for name in names.values():
             tensors[f"ema/{name}/average"] = _kept(optimizers.ema.state_dict()[f"average.{name}"])
+    if optimizers.scale is not None:
+        numbers |= {f"loss-scale/all/{key}": value for key, value in asdict(optimizers.scale).items()}
     tensors |= {f"weights/{name}/own": _kept(own) for name, own in optimizers.own.items()}
     return tensors, numbers
 
@@ -188,12 +191,16 @@ def restore_optimizers(
     parameters = dict(optimizers.model.named_parameters())
     parts = {part.name: part for part in optimizers.parts}
     averages: dict[str, torch.Tensor] = {}
+    scale: dict[str, Any] = {}
     for name, value in [*tensors.items(), *numbers.items()]:
         if name.startswith("rng/"):
             continue
         part_name, parameter_name, key = name.split("/")
         if part_name == "ema" and optimizers.ema is not None:
             averages[f"average.{parameter_name}" if key == "average" else key] = torch.as_tensor(value)
+            continue
+        if part_name == "loss-scale":
+            scale[key] = value
             continue
         if part_name == "weights" and parameter_name in parameters:
             parameters[parameter_name].data.copy_(value)
@@ -212,6 +219,8 @@ def restore_optimizers(
         parts[part_name].optimizer.state[parameter][key] = value
     if optimizers.ema is not None and averages:
         optimizers.ema.load_state_dict(averages)
+    if optimizers.scale is not None and scale:
+        optimizers.scale = LossScale(**scale)
 
 
 def _random_state() -> dict[str, torch.Tensor]:

@@ -25,11 +25,15 @@ from lm_train.read_ahead import ReadAhead
 
 @dataclass(frozen=True)
 class StepResult:
-    """Mean loss of the batch (nats per token), the gradient's norm before clipping, and whether the weights were updated."""
+    """Mean loss of the batch (nats per token), the gradient's norm before clipping, and whether the weights were updated.
+
+    `overflowed`: not updated because the gradients of a scaled loss were too large for float16, as happens while the scale is found.
+    """
 
     loss: float
     grad_norm: float
     updated: bool
+    overflowed: bool = False
 
 
 class Learner(Protocol):
@@ -92,9 +96,10 @@ def train_step(
 
     The loss is the mean over the batch. With `micro_batch`, so many rows are computed at a time and their gradients add up to
     the batch's, each weighted by its share of the rows: equal to rounding, in less memory. With an `exchange` the ids are one
-    rank's rows of the batch; loss, gradient and norm are the batch's.
+    rank's rows of the batch; loss, gradient and norm are the batch's. Where the optimizers have a loss scale, it is followed and updated.
     """
     optimizers.zero_grad()
+    scale = optimizers.scale
     if exchange is not None:
         exchange.begin()
     whole = len(inputs) if exchange is None else len(inputs) / exchange.share
@@ -106,16 +111,23 @@ def train_step(
         with ranges("forward"), autocast():
             part = model.loss(inputs[first:end], targets[first:end]) * ((end - first) / whole)
         with ranges("backward"):
-            part.backward()  # type: ignore[no-untyped-call]
+            (part if scale is None else part * scale.value).backward()  # type: ignore[no-untyped-call]
             loss += part.item()
     with ranges("clip"):
-        if exchange is None:
-            result = StepResult(loss, clip_grad_norm(model.parameters(), max_norm).item(), True)
-        else:
-            result = StepResult(exchange.finish(loss), exchange.clip(max_norm), True)
-    if not (math.isfinite(result.loss) and math.isfinite(result.grad_norm)):
+        loss = loss if exchange is None else exchange.finish(loss)
+        if scale is not None:
+            scale.unscale_(model.parameters())
+        norm = (
+            clip_grad_norm(model.parameters(), max_norm).item()
+            if exchange is None
+            else exchange.clip(max_norm)
+        )
+    if not (math.isfinite(loss) and math.isfinite(norm)):
         optimizers.zero_grad()
-        return StepResult(result.loss, result.grad_norm, False)
+        overflowed = scale is not None and math.isfinite(loss) and scale.overflowed()
+        return StepResult(loss, norm, False, overflowed)
+    if scale is not None:
+        scale.finite()
     with ranges("update"):
         optimizers.step()
-    return result
+    return StepResult(loss, norm, True)

@@ -94,7 +94,7 @@ def shard(
             tensors[name] = distribute_tensor(
                 value.to(device.kind), parameter.device_mesh, parameter.placements, src_data_rank=None
             )
-    split = Optimizers(model, config.optim)
+    split = Optimizers(model, config.optim, scaled=device.scaled)
     restore_optimizers(split, tensors, numbers, "rank 0")
     return split
 

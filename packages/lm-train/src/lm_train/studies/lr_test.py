@@ -90,7 +90,7 @@ def lr_test(config: TrainConfig, *, low: float, high: float, display: Display) -
     batches = training_batches(config, dataset, open_mixture(config, tokenizer, display))
     model = start_model(config, model_config(config.model, dataset.vocab_size)).to(device.kind).train()
     model.recompute = config.recompute
-    optimizers = Optimizers(model, config.optim)
+    optimizers = Optimizers(model, config.optim, scaled=device.scaled)
     factors: list[float] = []
     losses: list[float] = []
     for step in range(steps):
@@ -107,6 +107,8 @@ def lr_test(config: TrainConfig, *, low: float, high: float, display: Display) -
             micro_batch=config.micro_batch,
             autocast=device.autocast,
         )
+        if result.overflowed:
+            continue
         if not result.updated:
             break
         factors.append(factor)

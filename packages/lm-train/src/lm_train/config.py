@@ -89,8 +89,11 @@ class TrainConfig:
     """Profile five steps after the first ten: profile/ in the run's folder has a trace and a table of where their time goes."""
     init_from: Annotated[str | None, Parameter(group=_RUN)] = None
     """Fine-tune: start from the weights of a model folder, a checkpoint or a run, with its shape and its tokenizer."""
-    log: Annotated[tuple[Literal["wandb", "console-json"], ...], Parameter(group=_RUN, negative=())] = ()
-    """Send metrics there too: wandb (needs `pip install lm-train[wandb]`); console-json: a JSON line a step on standard output."""
+    log: Annotated[
+        tuple[Literal["wandb", "tensorboard", "trackio", "console-json"], ...],
+        Parameter(group=_RUN, negative=()),
+    ] = ()
+    """Send metrics there too: wandb, tensorboard, trackio (each needs `pip install lm-train[NAME]`); console-json: a JSON line a step on standard output."""
 
     minutes: Annotated[float | None, Parameter(group=_BUDGET)] = None
     """Minutes of training; the schedule ends with them."""

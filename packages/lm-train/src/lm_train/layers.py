@@ -32,7 +32,7 @@ def normalized(arguments: Sequence[str]) -> list[str]:
     With `--name`, `--resume auto` means the run of that name, or a new one where there is none to continue; a launcher that starts a
     run again means the same.
     """
-    found = list(arguments)
+    found = [word for argument in arguments for word in _as_settings(argument)]
     if restarts() and not any(argument.split("=")[0] == "--resume" for argument in found):
         found += ["--resume", "auto"]
     for place, argument in enumerate(found):
@@ -51,6 +51,14 @@ def normalized(arguments: Sequence[str]) -> list[str]:
             found[place + 1 : place + 1 + (follows == "auto")] = [str(run.path)]
             break
     return found
+
+
+def _as_settings(argument: str) -> tuple[str, ...]:
+    """`--use_wandb`, as many trainers spell it (W&B's sweep agent: `--use_wandb=true`), is `--log wandb`."""
+    name, _, value = argument.partition("=")
+    if name not in ("--use_wandb", "--use-wandb"):
+        return (argument,)
+    return ("--log", "wandb") if value.lower() in ("", "true", "1", "yes") else ()
 
 
 def sources(arguments: Sequence[str], environment: Mapping[str, str] = os.environ) -> tuple[Dict, ...]:

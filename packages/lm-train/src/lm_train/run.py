@@ -160,6 +160,8 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         checkpoint = loop.save()
         s.settle(wait=True)
         status = "stopped" if stop.requested else "done"
+        if status == "done":
+            s.hand_over(checkpoint)
     finally:
         s.close()
         s.run.update(status=status, step=s.state.step, seconds=round(s.state.seconds, 3))

@@ -48,7 +48,8 @@ from lm_train.run_folder import RunFolder, check_free
 from lm_train.samples import prompts_for
 from lm_train.state import RunState, read_state
 from lm_train.view.display import Display, Status
-from lm_train.view.metrics import ConsoleJson, JsonLines, Logger, Loggers, Wandb, drop_after, require_wandb
+from lm_train.view.metrics import ConsoleJson, JsonLines, Loggers, Row, drop_after
+from lm_train.view.trackers import Trackers, open_trackers, require
 
 _RECENT_STEPS = 20  # steps whose mean time predicts the next ones'
 
@@ -70,6 +71,7 @@ class Session:
     state: RunState = field(default_factory=RunState)
     metrics: Loggers = field(default_factory=lambda: Loggers([]))
     sample_log: Loggers = field(default_factory=lambda: Loggers([]))
+    trackers: Trackers = field(default_factory=Trackers)
     notes: list[str] = field(default_factory=list)
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_STEPS))
 
@@ -140,9 +142,18 @@ class Session:
 
     def log_sample(self, prompt: str, text: str) -> None:
         """A row of samples.jsonl."""
-        self.sample_log.log(
-            {"step": self.state.step, "tokens": self.state.tokens, "prompt": prompt, "text": text}
-        )
+        row: Row = {"step": self.state.step, "tokens": self.state.tokens, "prompt": prompt, "text": text}
+        self.sample_log.log(row)
+        self.trackers.log(row)
+
+    def hand_over(self, checkpoint: Path) -> None:
+        """Give the trackers the files of a run that is done."""
+        for kind, path in (
+            ("checkpoint", checkpoint),
+            ("tokenizer", checkpoint / "tokenizer.json"),
+            ("samples", self.run.samples),
+        ):
+            self.trackers.keep(kind, path)
 
     def say(self, display: Display, text: str) -> None:
         """A line for the person and for log.txt."""
@@ -217,8 +228,7 @@ def check(config: TrainConfig) -> None:
         check_compiler("--optim.compile", device.kind)
     model_config(config.model, config.vocab_size)
     check_free(Path(config.out), config.name)
-    if "wandb" in config.log:
-        require_wandb()
+    require(config.log)
 
 
 def begin(
@@ -358,11 +368,9 @@ def _facts(checkpoint: Path) -> dict[str, Any]:
 
 
 def _open_loggers(session: Session) -> None:
-    loggers: list[Logger] = [JsonLines(session.run.metrics)]
-    if "wandb" in session.config.log:
-        wandb = Wandb(session.run.path, session.run.name, to_settings(session.config))
-        session.notes += [wandb.note] if wandb.note else []
-        loggers.append(wandb)
-    if "console-json" in session.config.log:
-        loggers.append(ConsoleJson(sys.stdout))
-    session.metrics, session.sample_log = Loggers(loggers), Loggers([JsonLines(session.run.samples)])
+    c, run = session.config, session.run
+    trackers, notes = open_trackers(c.log, run.path, to_settings(c), session.state.step)
+    session.notes += notes
+    console = [ConsoleJson(sys.stdout)] if "console-json" in c.log else []
+    session.metrics = Loggers([JsonLines(run.metrics), *console, trackers])
+    session.sample_log, session.trackers = Loggers([JsonLines(run.samples)]), trackers

@@ -1,4 +1,4 @@
-"""Where numbers go while a run learns: `metrics.jsonl` always, wandb and standard output where asked.
+"""Where numbers go while a run learns: `metrics.jsonl` always, standard output and other programs (trackers.py) where asked.
 
 A row is one flat JSON object; docs/run-folder.md lists the keys and their units. A logger is anything with `log(row)` and `close()`.
 """
@@ -6,15 +6,11 @@ A row is one flat JSON object; docs/run-folder.md lists the keys and their units
 from __future__ import annotations
 
 import contextlib
-import importlib.util
 import json
 import os
-import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol, TextIO
-
-from lm_train.errors import ConfigError
 
 Row = dict[str, float | int | str | None]
 
@@ -78,50 +74,6 @@ def drop_after(path: Path, step: int) -> int:
         )
         os.replace(aside, path)
     return len(rows) - len(kept)
-
-
-class Wandb:
-    """Rows to Weights & Biases: online with a key, offline (said in one line) where there is no key and nobody to ask."""
-
-    def __init__(self, folder: Path, name: str, settings: dict[str, Any]) -> None:
-        import wandb
-
-        self.note: str | None = None
-        mode = os.environ.get("WANDB_MODE")
-        if mode is None and not _wandb_key() and not sys.stdin.isatty():
-            mode = "offline"
-            self.note = (
-                f"wandb: no key here, logging offline; later: wandb sync {folder / 'wandb'}/offline-run-*"
-            )
-        self._run = wandb.init(
-            project=os.environ.get("WANDB_PROJECT", "lm-train"),
-            name=name,
-            dir=str(folder),
-            config=settings,
-            mode=mode,  # type: ignore[arg-type]
-            settings=wandb.Settings(silent=True),
-        )
-
-    def log(self, row: Row) -> None:
-        step = row.get("step")
-        values = {key: value for key, value in row.items() if key != "step" and value is not None}
-        self._run.log(values, step=int(step) if isinstance(step, int | float) else None)
-
-    def close(self) -> None:
-        self._run.finish()
-
-
-def require_wandb() -> None:
-    """Raises ConfigError where wandb is not installed."""
-    if importlib.util.find_spec("wandb") is None:
-        raise ConfigError("--log wandb: wandb is not installed; pip install 'lm-train[wandb]'")
-
-
-def _wandb_key() -> bool:
-    if os.environ.get("WANDB_API_KEY"):
-        return True
-    netrc = Path(os.environ.get("NETRC", "~/.netrc")).expanduser()
-    return netrc.is_file() and "wandb" in netrc.read_text(encoding="utf-8", errors="replace")
 
 
 class Loggers:

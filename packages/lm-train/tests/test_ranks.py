@@ -7,14 +7,12 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
-import numpy as np
 import pytest
 from lm_train import cli
 from lm_train.batches import Batches
 from lm_train.checkpoint import checkpoints
 from lm_train.config_file import to_toml
 from lm_train.parallel.ranks import Ranks
-from lm_train.permutation import Permutation
 from lm_train.run import train
 from lm_train.state import read_record
 from many_ranks import at_step, run_ranks
@@ -182,28 +180,3 @@ def test_an_average_of_the_weights_is_kept_on_every_rank_and_goes_on_with_anothe
     ended = run_ranks(4, ["--resume", str(home / f"runs/{name}")], tmp_path / "ended")
     assert [rank.code for rank in ended] == [0] * 4, ended
     assert_close(home / f"runs/{name}", home / f"runs/{name}-one")
-
-
-def test_thousands_of_ranks_that_fail_and_change_in_number_lose_no_window_and_repeat_none():
-    """The order of a run through a trace of failures: what the steps that count have read, put together from every rank's rows."""
-    batch, steps, epoch_windows = 4096, 60, 4096 * 20
-    generator = np.random.default_rng(7)
-    order = Permutation(epoch_windows, "a trace", 0)
-    worlds = [world for world in range(1, batch + 1) if batch % world == 0]
-    kept: dict[int, np.ndarray] = {}
-    step, failures = 0, 0
-    while step < steps:
-        begun = step - step % 5  # the newest checkpoint
-        world = int(generator.choice(worlds))
-        for step in range(begun, min(steps, begun + int(generator.integers(1, 16)))):
-            samples = [range(*Ranks(rank, world).rows(batch)) for rank in range(world)]
-            kept[step] = np.concatenate([np.arange(r.start, r.stop) for r in samples]) + step * batch
-        step, failures = step + 1, failures + 1
-    assert failures > 5
-    read = np.concatenate([kept[step] for step in range(steps)])
-    assert np.array_equal(read, np.arange(steps * batch))  # every sample once, in order
-    windows = [
-        order(read[first : first + epoch_windows] % epoch_windows)
-        for first in range(0, len(read), epoch_windows)
-    ]
-    assert all(np.array_equal(np.sort(epoch), np.arange(epoch_windows)) for epoch in windows)

@@ -68,10 +68,7 @@ class Batches:
 
     def rows(self, step: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Rows start .. stop-1 of `batch(step)`: one rank's or one micro-batch's part of it."""
-        if step < 0 or not 0 <= start <= stop <= self.batch_size:
-            raise ValueError(f"step {step}, rows {start}..{stop} of a batch of {self.batch_size}")
-        first = step * self.batch_size
-        return self.read(self.starts(np.arange(first + start, first + stop)))
+        return self.read(self.starts(samples_of(step, start, stop, self.batch_size)))
 
     def window_starts(self, step: int) -> list[int]:
         """Where each row of the batch begins in the split, in tokens."""
@@ -112,6 +109,13 @@ class Batches:
                 self._epochs.clear()
             self._epochs[epoch] = known
         return known
+
+
+def samples_of(step: int, start: int, stop: int, batch: int) -> Indices:
+    """Numbers of the samples of the run that are rows start .. stop-1 of the batch of a step."""
+    if step < 0 or not 0 <= start <= stop <= batch:
+        raise ValueError(f"step {step}, rows {start}..{stop} of a batch of {batch}")
+    return np.arange(step * batch + start, step * batch + stop)
 
 
 class ValidationWindows:

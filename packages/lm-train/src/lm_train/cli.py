@@ -25,6 +25,8 @@ from lm_train.errors import ConfigError, LmTrainError
 from lm_train.exact import exactly
 from lm_train.layers import ALL_COMMANDS, normalized, sources
 from lm_train.parallel.launcher import EXIT_STOPPED, check_restarts, exit_when_stopped, is_follower
+from lm_train.parallel.simulate_command import simulate_command
+from lm_train.plan_command import plan_command
 from lm_train.run_errors import LeaderError, NotFiniteError, RankLostError, ReplicaError, RunError
 from lm_train.signals import Stop, Stopped
 from lm_train.studies.study_commands import compare_command, lr_command, sweep_command
@@ -50,6 +52,8 @@ app = App(
     print_error=False,
     default_parameter=Parameter(converter=exactly),
 )
+app.command(plan_command, name="plan")
+app.command(simulate_command, name="simulate")
 app.command(lr_command, name="lr")
 app.command(compare_command, name="compare")
 app.command(sweep_command, name="sweep")
@@ -78,53 +82,6 @@ def train_command(
         whole = replace(settings, minutes=settings.budget_minutes)
         return lambda stop: _print(to_toml(whole).rstrip())
     return lambda stop: _train(settings, resume, stop)
-
-
-@app.command(name="plan")
-def plan_command(
-    *,
-    config: Files = (),
-    world: int | None = None,
-    gpu: str = "h100",
-    per_machine: int = 8,
-    mfu: float = 0.4,
-    price: float | None = None,
-    settings: Config = TrainConfig(),  # noqa: B008
-) -> Action:
-    """Say what a run would cost: parameters, memory, and the time, from a few steps measured here.
-
-    Parameters
-    ----------
-    config
-        A settings file or a recipe by name; may be given several times.
-    world
-        Work it out for so many GPUs instead, without running anything.
-    gpu
-        Their kind: a100, h100, h200, b200.
-    per_machine
-        GPUs of one machine.
-    mfu
-        Share of a GPU's peak arithmetic that is reached.
-    price
-        Of a GPU for an hour, in any currency.
-    """
-
-    def plan(stop: Stop) -> int:
-        if world is not None:
-            from lm_train.parallel.world_plan import world_lines
-            from lm_train.session import model_config
-
-            shape = model_config(settings.model, settings.vocab_size)
-            return _print(
-                "\n".join(
-                    world_lines(settings, shape, world, gpu, per_machine=per_machine, mfu=mfu, price=price)
-                )
-            )
-        from lm_train.plan import plan_lines
-
-        return _print("\n".join(plan_lines(settings, settings.vocab_size)))
-
-    return plan
 
 
 @app.command(name="prepare")

@@ -23,7 +23,7 @@ from lm_train.run_errors import RunError
 from lm_train.run_folder import RunFolder, newest_run
 
 COMMANDS = ("prepare", "verify", "report")  # those that take no settings
-ALL_COMMANDS = (*COMMANDS, "plan", "lr", "compare", "sweep")
+ALL_COMMANDS = (*COMMANDS, "plan", "simulate", "lr", "compare", "sweep")
 
 
 def normalized(arguments: Sequence[str]) -> list[str]:

@@ -16,7 +16,7 @@ import numpy as np
 import torch
 from torch import Tensor
 
-from lm_train.batches import Batches
+from lm_train.batches import Batches, samples_of
 from lm_train.config import TrainConfig
 from lm_train.dataset import TokenDataset
 from lm_train.errors import ConfigError
@@ -69,10 +69,7 @@ class Mixture:
 
     def rows(self, step: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
         """Rows start .. stop-1 of `batch(step)`."""
-        if step < 0 or not 0 <= start <= stop <= self.batch_size:
-            raise ValueError(f"step {step}, rows {start}..{stop} of a batch of {self.batch_size}")
-        first = step * self.batch_size
-        parts, samples = self.assigned(np.arange(first + start, first + stop))
+        parts, samples = self.assigned(samples_of(step, start, stop, self.batch_size))
         inputs = torch.empty((stop - start, self.context), dtype=torch.int64)
         targets = torch.empty_like(inputs)
         for number in np.unique(parts):

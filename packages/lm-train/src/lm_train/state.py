@@ -91,14 +91,21 @@ def write_state(folder: Path, state: RunState, kept: KeptState, *, seed: int, wo
         )
     except CheckpointException as error:  # a BaseException that hides what went wrong, by rank
         raise next(iter(error.failures.values()))[0] from None
+    write_record(folder, state, kept.numbers, seed=seed, world_size=world_size)
+
+
+def write_record(
+    folder: Path, state: RunState, optimizer: dict[str, Any], *, seed: int, world_size: int
+) -> None:
+    """Write the counters, and of the optimizer what is no tensor, as `folder/state/state.json`."""
     record = {
         "format_version": FORMAT_VERSION,
         "seed": seed,
         "world_size": world_size,
         **asdict(state),
-        "optimizer": kept.numbers,
+        "optimizer": optimizer,
     }
-    (target / "state.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (folder / "state" / "state.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
 
 
 def read_state(folder: Path, optimizers: Optimizers) -> RunState:

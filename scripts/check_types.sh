@@ -5,4 +5,4 @@ cd "$(dirname "${BASH_SOURCE[0]}")/.."
 for package in lm-tokenizer lm-core lm-train lm-generate; do
     uv run mypy "packages/$package/src"
 done
-uv run mypy scripts/*.py
+MYPYPATH=scripts uv run mypy scripts/*.py scripts/benchmarking

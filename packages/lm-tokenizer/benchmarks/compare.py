@@ -33,6 +33,23 @@ PEERS = {
     "worst": ["lm-tokenizer", "tiktoken", "gigatoken", "tuetoken", "fastokens"],
 }
 
+WORDS = {
+    "seconds": "time",
+    "ms": "time",
+    "peak MB": "peak memory",
+    "+ MB": "memory beyond the vocabulary's",
+    "cold MB/s": "cold cache",
+    "warm MB/s": "warm cache",
+    "us at 20": "20 characters",
+    "us at 60": "60 characters",
+    "us at 200": "200 characters",
+    "seconds, list": "from a list",
+    "seconds, array": "from an array",
+    "count MB/s": "counting",
+    "encode MB/s": "encoding",
+}
+"""What a figure is called in a record, whose unit stands by itself."""
+
 
 def main() -> None:
     parser = argparse.ArgumentParser(
@@ -62,7 +79,7 @@ def main() -> None:
         kept = []
         for task in options.tasks or PEERS:
             runs = measure(task, options, tokenizer, text)
-            kept += rows(task, runs)
+            kept += rows(runs, f"{options.megabytes:g} MB" if task in ("train", "file", "one") else "")
             if not options.json:
                 show(task, medians(runs))
     print(json.dumps({"rows": kept}) if options.json else machine(options))
@@ -129,7 +146,7 @@ def medians(runs: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
     ]
 
 
-def rows(task: str, runs: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any]]:
+def rows(runs: dict[str, list[dict[str, Any]]], case: str) -> list[dict[str, Any]]:
     """A row for each figure that is a measurement, with every peer's runs."""
     found = []
     for key in dict.fromkeys(key for all_runs in runs.values() for key in all_runs[0]):
@@ -140,8 +157,8 @@ def rows(task: str, runs: dict[str, list[dict[str, Any]]]) -> list[dict[str, Any
         values = {peer: [run.get(key) for run in all_runs] for peer, all_runs in runs.items()}
         found.append(
             {
-                "case": task,
-                "measure": key,
+                "case": case,
+                "measure": WORDS.get(key, key),
                 "unit": unit,
                 "better": "higher" if unit == "MB/s" else "lower",
                 "runs": {

@@ -66,6 +66,7 @@ def whole(config: TrainConfig, steps: int, folder: str) -> list[float]:
         config,
         data=f"{folder}/data",
         out=f"{folder}/runs",
+        datasets=f"{folder}/datasets",
         minutes=None,
         tokens=None,
         steps=steps,

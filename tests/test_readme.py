@@ -124,5 +124,5 @@ def test_every_source_file_that_is_named_exists():
 
 
 def test_the_test_command_of_the_readme_is_the_one_that_a_submission_must_pass():
-    assert "uv run pytest\n```" in README
-    assert "\nuv run pytest\n" in (ROOT / ".ci/run").read_text(encoding="utf-8")
+    assert "uv run pytest -n auto\n```" in README
+    assert "\nuv run pytest -n auto\n" in (ROOT / ".ci/run").read_text(encoding="utf-8")

@@ -10,8 +10,9 @@ import errno
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Literal
+from typing import Annotated
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.exceptions import UnusedCliTokensError
@@ -21,10 +22,8 @@ from lm_generate.errors import LmGenerateError, SettingError
 from lm_generate.exact import exactly
 from lm_generate.given import read_bias, read_prompt, read_text
 from lm_generate.open_model import open_draft, open_model
+from lm_generate.request_log import LogName, check_log, make_record, open_log
 from lm_generate.serving.command import serve
-
-if TYPE_CHECKING:
-    pass
 
 HELP = """Writes on from a prompt with the newest run under runs/, or with any model folder.
 
@@ -83,6 +82,7 @@ def write(
     explain: Annotated[bool, Parameter(group=_SHOW, negative=())] = False,
     json: Annotated[bool, Parameter(group=_SHOW, negative=())] = False,
     logprobs: Annotated[int | None, Parameter(group=_SHOW)] = None,
+    log: Annotated[list[LogName] | None, Parameter(group=_SHOW, negative=())] = None,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], group=_SHOW, negative=())] = False,
 ) -> int:
     """Writes on from a prompt.
@@ -156,8 +156,11 @@ def write(
         One JSON object a line for each sample, instead of text.
     logprobs
         With --json: the log-probability of each token; with --json or --explain: so many of the likeliest at its place.
+    log
+        Keep a record of each text (settings, counts, times, prompt and text, cut): console-json, lines of JSON on standard
+        error; wandb (needs the extra `wandb`); may be given several times.
     quiet
-        Nothing on standard error but errors.
+        Nothing on standard error but errors, and what --log asks for.
     """
     talks = prompt is None and file is None
     if talks and not (sys.stdin.isatty() and sys.stdout.isatty()):
@@ -196,123 +199,37 @@ def write(
         "regex": regex,
         "json_schema": None if json_schema is None else read_text(str(json_schema)),
     }
-    options["seed"] = make_settings(**options).seed  # every mistake is told before the model is loaded
+    settings = make_settings(**options)  # every mistake is told before the model is loaded
+    options["seed"] = settings.seed
+    check_log(log or ())
     engine = open_model(model, device=device, threads=threads, verify=verify, quiet=quiet, dtype=dtype)
 
-    from lm_generate import show
-
     guesses = open_draft(draft, device=device, verify=verify)
-    if talks:
-        from lm_generate.dialogue import Dialogue
+    with closing(open_log(log or (), sys.stderr)) as keep:
+        if talks:
+            from lm_generate.dialogue import Dialogue
 
-        return Dialogue(engine, {**options, "seed": seed}, quiet=quiet).run(input)
-    if beams is not None:
-        penalty = 1.0 if length_penalty is None else length_penalty
-        found = engine.beam_search(text, beams=beams, length_penalty=penalty, **options)
-        show.show_beams(found[:n], beams, prompt=text, echo=echo, json=json, quiet=quiet)
-        return 0
-    if explain:
-        top = 5 if logprobs is None else logprobs
-        results = []
-        for row in range(n):
-            told = engine.explain(text, top=top, row=row, **options)
-            show.show_explained(told, prompt=text, echo=echo, json=json)
-            results.append(told.result)
-    elif n == 1 and not json:
-        stream = engine.stream(text, draft=guesses, **options)
-        results = [show.show_text(stream, prompt=text, echo=echo)]
-    else:
-        one = n == 1
-        results = (
-            [engine.generate(text, draft=guesses, **options)] if one else engine.batch([text] * n, **options)
+            return Dialogue(engine, {**options, "seed": seed}, quiet=quiet, log=keep).run(input)
+
+        from lm_generate.write import Wish, write_texts
+
+        wish = Wish(
+            n=n,
+            beams=beams,
+            length_penalty=1.0 if length_penalty is None else length_penalty,
+            explain=explain,
+            top=5 if logprobs is None else logprobs,
+            json=json,
+            echo=echo,
+            quiet=quiet,
         )
-        if json:
-            for result in results:
-                show.show_json(result, prompt=text, echo=echo)
-        else:
-            show.show_rows(results, prompt=text, echo=echo)
-    if not quiet:
-        show.show_figures(results, engine)
+        results = write_texts(engine, text, options, wish, guesses)
+        keep.write(make_record(model=str(engine.folder), settings=settings, prompt=text, results=results))
     return 0
 
 
-@app.command
-def score(
-    file: Annotated[str, Parameter(allow_leading_hyphen=True)],
-    *,
-    stride: int | None = None,
-    model: Annotated[Path | None, Parameter(name=["--model", "-m"])] = None,
-    device: str = "auto",
-    threads: int | None = None,
-    verify: bool = True,
-    json: Annotated[bool, Parameter(negative=())] = False,
-    quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())] = False,
-) -> int:
-    """How well a model predicts a text: bits per byte and perplexity.
-
-    Parameters
-    ----------
-    file
-        The text, UTF-8; - reads standard input.
-    stride
-        Tokens that the window moves on by where the text is longer than the context; default: half of it.
-    model
-        A model folder, a checkpoint or a run. Without it: the newest run under runs/.
-    device
-        cpu, cuda, cuda:1, ...; auto: cuda if there is one.
-    threads
-        CPU threads.
-    verify
-        Check the SHA-256 of the model's files before use.
-    json
-        One JSON object instead of a table.
-    quiet
-        Nothing on standard error but errors.
-    """
-    text = read_text(file)
-    engine = open_model(model, device=device, threads=threads, verify=verify, quiet=quiet)
-
-    from lm_generate.show import show_score
-
-    show_score(engine.score(text, stride=stride), json=json)
-    return 0
-
-
-@app.command
-def verify(
-    folder: Path,
-    *,
-    against: Literal["transformers"] | None = None,
-    tolerance: float | None = None,
-) -> int:
-    """Checks every byte of a model folder, a checkpoint, or all checkpoints of a run against its manifest.
-
-    Exit code 1 where something is damaged, with its name, or where another library says something else.
-
-    Parameters
-    ----------
-    folder
-        A model folder, a checkpoint or a run.
-    against
-        Instead, compare the logits and the likeliest tokens with those of transformers, which must be installed, on
-        the same folder; of a run, its newest checkpoint.
-    tolerance
-        With --against: the largest difference between two logits that is still agreement; default 0.001.
-    """
-    if against is not None:
-        return commands.compare_with_transformers(folder, tolerance)
-    if tolerance is not None:
-        raise SettingError("--tolerance is for a comparison: give --against transformers as well")
-    from lm_generate.show import show_verified
-    from lm_generate.verify import verify_model
-
-    whole = True
-    for found in verify_model(folder):
-        show_verified(found)
-        whole = whole and found.problem is None
-    return 0 if whole else 1
-
-
+app.command(commands.score)
+app.command(commands.verify)
 app.command(serve)
 app.command(commands.quality)
 app.command(commands.export)

@@ -10,6 +10,7 @@ from lm_tokenizer import TokenizerError
 
 from lm_generate.engine import Engine
 from lm_generate.errors import LmGenerateError, SettingError
+from lm_generate.request_log import Log, make_record
 from lm_generate.results import Generation
 from lm_generate.settings import Options, make_settings
 from lm_generate.show import show_explained, show_figures, show_text
@@ -32,8 +33,11 @@ COMMANDS = ("again", "more", "explain", "settings", "help", "quit")
 class Dialogue:
     """`run` asks for lines until there are none. Keeps the settings, and the last prompt and text for /again and /more."""
 
-    def __init__(self, engine: Engine, options: Options, *, quiet: bool = False) -> None:
+    def __init__(
+        self, engine: Engine, options: Options, *, quiet: bool = False, log: Log | None = None
+    ) -> None:
         self.engine, self.options, self.quiet = engine, options, quiet
+        self.log = log or Log(())
         self.prompt: str | None = None
         self.last: Generation | None = None
 
@@ -117,5 +121,14 @@ class Dialogue:
         else:
             self.last = show_text(self.engine.stream(prompt, row=row, **options), prompt=prompt, echo=True)
         self.prompt = prompt
+        options["seed"] = self.last.seed
+        self.log.write(
+            make_record(
+                model=str(self.engine.folder),
+                settings=make_settings(**options),
+                prompt=prompt,
+                results=[self.last],
+            )
+        )
         if not self.quiet:
             show_figures([self.last], self.engine)

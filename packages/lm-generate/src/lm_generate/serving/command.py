@@ -1,15 +1,16 @@
 """`lm-generate serve`: the command line of the server. Imports neither torch nor the server before it is asked to serve."""
 
-import json
 import os
 import sys
+from contextlib import closing
 from pathlib import Path
-from typing import TYPE_CHECKING, Annotated, Any, Literal
+from typing import TYPE_CHECKING, Annotated
 
 from cyclopts import Group, Parameter
 
 from lm_generate.errors import SettingError
 from lm_generate.open_model import open_model
+from lm_generate.request_log import LogName, check_log, open_log
 from lm_generate.runs import newest_run
 
 if TYPE_CHECKING:
@@ -30,7 +31,7 @@ def serve(
     host: Annotated[str, Parameter(group=_WHERE)] = "127.0.0.1",
     port: Annotated[int, Parameter(group=_WHERE)] = 8000,
     token_file: Annotated[Path | None, Parameter(group=_WHERE)] = None,
-    log: Annotated[Literal["console-json"] | None, Parameter(group=_WHERE)] = None,
+    log: Annotated[list[LogName] | None, Parameter(group=_WHERE, negative=())] = None,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], group=_WHERE, negative=())] = False,
     slots: Annotated[int, Parameter(group=_LIMITS)] = 16,
     requests: Annotated[int, Parameter(group=_LIMITS)] = 64,
@@ -61,7 +62,8 @@ def serve(
     token_file
         A file with the token that every request must bring (or environment LM_GENERATE_TOKEN).
     log
-        console-json: a line of JSON on standard output for each completion, with its prompt and text, cut.
+        A record of each completion, with its prompt and text, cut: console-json, lines of JSON on standard output; wandb
+        (needs the extra `wandb`); may be given several times.
     quiet
         Nothing on standard error but errors.
     slots
@@ -78,6 +80,7 @@ def serve(
         On Ctrl-C or SIGTERM: time for the requests under way to end.
     """
     require_extra()
+    check_log(log or ())
     token = read_token(token_file)
     from lm_generate.serving.limits import Limits
 
@@ -94,13 +97,13 @@ def serve(
     check_access(host, token)
     sources = model or [newest_run()]
     listening = bind(host, port)
-    with listening:
+    with listening, closing(open_log(log or (), sys.stdout)) as keep:
         from lm_generate.serving.service import Service
         from lm_generate.serving.shelf import Shelf
 
         shelf = Shelf(sources, Opener(device, dtype, threads, verify, quiet), most=loaded)
         shelf.load_first()
-        service = Service(shelf, limits, record=print_record if log else None)
+        service = Service(shelf, limits, record=keep.write if log else None)
         server = make_server(service, host, token=token)
         address = f"http://{f'[{host}]' if ':' in host else host}:{listening.getsockname()[1]}"
 
@@ -167,7 +170,3 @@ def read_token(path: Path | None) -> str | None:
             "the token must be one word of ASCII characters, such as `openssl rand -hex 32` makes"
         )
     return token
-
-
-def print_record(record: dict[str, Any]) -> None:
-    print(json.dumps(record), flush=True)

@@ -9,6 +9,7 @@ from dataclasses import dataclass, replace
 from typing import Any
 
 from lm_generate.explain import Explained, Seen, explain
+from lm_generate.request_log import make_record
 from lm_generate.results import Generation
 from lm_generate.serving import reply
 from lm_generate.serving.problems import Problem, as_problem, bad_request
@@ -238,25 +239,14 @@ class Completion:
 
     def record(self) -> Json:
         """What a log keeps of it, cut where it is long."""
-        settings = self.request.settings
-        results = self.results.values()
-        return {
-            "id": self.head.id,
-            "model": self.model.name,
-            "seed": settings.seed,
-            "sampling": vars(settings.sampling),
-            "max_tokens": settings.max_tokens,
-            "prompt_tokens": sum(len(ids) for ids in self.prompt_ids),
-            "tokens": sum(len(result.ids) for result in results),
-            "first_token_seconds": min((result.timings.first_token for result in results), default=None),
-            "seconds": max((result.timings.total for result in results), default=None),
-            "prompt": self._text(self.request.prompts[0])[-CUT:],
-            "text": self.results[0].text[:CUT] if 0 in self.results else "",
-        }
-
-
-CUT = 200
-"""Characters of a prompt's end and of a text's beginning that a log keeps."""
+        return make_record(
+            id=self.head.id,
+            model=self.model.name,
+            settings=self.request.settings,
+            prompt=self._text(self.request.prompts[0]),
+            prompt_tokens=sum(len(ids) for ids in self.prompt_ids),
+            results=[self.results[row] for row in sorted(self.results)],
+        )
 
 
 def offsets_of(model: Loaded, ids: Sequence[int]) -> list[int]:

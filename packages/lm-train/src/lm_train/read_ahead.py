@@ -1,12 +1,28 @@
-"""The next batch is read while the current one is computed: a thread that is one step ahead."""
+"""The next batch, or the next documents, are read while the current ones are worked on: a thread that is one step ahead."""
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+
+
+def one_ahead(items: Iterator[T]) -> Iterator[T]:
+    """The same items; while one is worked on, the next is made in a thread. What making it raises is raised here, in its turn."""
+    with ThreadPoolExecutor(1, thread_name_prefix="one-ahead") as thread:
+        future = thread.submit(_next, items)
+        while item := future.result():
+            future = thread.submit(_next, items)
+            yield item[0]
+
+
+def _next(items: Iterator[T]) -> tuple[T] | None:
+    try:
+        return (next(items),)
+    except StopIteration:
+        return None
 
 
 class ReadAhead(Generic[T]):

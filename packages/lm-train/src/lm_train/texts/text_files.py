@@ -20,13 +20,14 @@ import json
 import re
 from collections.abc import Iterator
 from pathlib import Path
-from typing import BinaryIO
+from typing import BinaryIO, TypeVar
 
 from lm_train.errors import SourceError
 from lm_train.texts.compressed import unpacked, without_compression
 from lm_train.texts.parquet import parquet_documents
 
 Piece = tuple[str, bool]
+AnyPiece = TypeVar("AnyPiece", tuple[str, bool], tuple[str, str, bool])
 SEPARATOR = "<|endoftext|>"
 PIECE_CHARS = 1 << 18  # long documents are encoded by several threads at once, a piece each
 _CUT = re.compile(r"(?<=[^\W\d_]) (?=[^\W\d_])|(?<=\S\n)(?=[^\W\d_])")
@@ -56,6 +57,20 @@ def read_pieces(
             yield from split_documents(_decoded(blocks, name), separator)
 
 
+def groups(pieces: Iterator[AnyPiece], characters: int) -> Iterator[list[AnyPiece]]:
+    """The pieces in lists of about so many characters, the same each time; what stands second to last in a piece is its text."""
+    group: list[AnyPiece] = []
+    held = 0
+    for piece in pieces:
+        group.append(piece)
+        held += len(piece[-2])
+        if held >= characters:
+            yield group
+            group, held = [], 0
+    if group:
+        yield group
+
+
 def _opened(path: Path | str, name: str) -> BinaryIO:
     try:
         return open(path, "rb")
@@ -70,21 +85,33 @@ def split_documents(texts: Iterator[str], separator: str | None) -> Iterator[Pie
     while not ended:
         block = next(texts, None)
         ended = block is None
-        held += block or ""
-        start = 0
-        while separator and (at := held.find(separator, start)) >= 0:
-            after = at + len(separator)
-            if len(held) < after + 2 and not ended:
-                break
-            yield from _cut(held[start:at], inside=inside)
-            after += 2 if held.startswith("\r\n", after) else 1 if held.startswith("\n", after) else 0
-            start, inside = after, False
-        held = held[start:]
+        documents, held = _complete(held + (block or ""), separator, ended)
+        for document in documents:
+            if inside or len(document) > PIECE_CHARS:
+                yield from _cut(document, inside=inside)
+                inside = False
+            elif document and not document.isspace():  # as _cut has it; most documents come here
+                yield document, True
         while len(held) > PIECE_CHARS + reserve:
             at = _place_to_cut(held)
             yield held[:at], False
             held, inside = held[at:], True
     yield from _cut(held, inside=inside)
+
+
+def _complete(text: str, separator: str | None, ended: bool) -> tuple[list[str], str]:
+    """The documents that end within `text`, and what is left of it, which begins where a document does."""
+    if not separator:
+        return [], text
+    first, *others = text.split(separator)
+    documents = [first]
+    documents += [
+        other[1:] if other.startswith("\n") else other[2:] if other.startswith("\r\n") else other
+        for other in others
+    ]
+    if others and len(others[-1]) < 2 and not ended:  # the separator's line end may be in the next block
+        return documents[:-2], documents[-2] + separator + others[-1]
+    return documents[:-1], documents[-1]
 
 
 def _cut(rest: str, *, inside: bool) -> Iterator[Piece]:

@@ -8,7 +8,9 @@ from dataclasses import dataclass
 from typing import Any
 
 from lm_train.texts.sources import Source
+from lm_train.texts.text_files import groups
 
+READ_AT_ONCE = 1 << 20  # characters
 Progress = Callable[[str, int, int], None]
 
 
@@ -29,14 +31,15 @@ def scan_texts(sources: list[Source], by_character: bool, progress: Progress | N
     total = 0 if any(source.size == 0 for source in sources) else sum(source.size for source in sources)
     for source in sources:
         digest, found, size = hashlib.sha256(), 0, 0
-        for text, last in source.pieces():
-            encoded = text.encode()
+        for pieces in groups(source.pieces(), READ_AT_ONCE):
+            # no byte of UTF-8 is 0xFF: where documents end is part of the hash
+            encoded = b"".join([text.encode() + b"\xff" if last else text.encode() for text, last in pieces])
             digest.update(encoded)
-            if last:
-                digest.update(b"\xff")  # no byte of UTF-8: where documents end is part of the hash
-            found, size = found + last, size + len(encoded)
+            ended = sum(last for _, last in pieces)
+            found, size = found + ended, size + len(encoded) - ended
             if by_character:
-                characters.update(text)
+                for text, _ in pieces:
+                    characters.update(text)
             if progress:
                 progress("read", text_bytes + size, max(total, text_bytes + size) if total else 0)
         rows.append(

@@ -8,6 +8,8 @@ import numpy as np
 import numpy.typing as npt
 from lm_tokenizer import Tokenizer
 
+from lm_train.read_ahead import one_ahead
+from lm_train.texts.text_files import groups
 from lm_train.texts.text_scan import Progress
 from lm_train.tokens.dataset_writer import SplitWriter
 from lm_train.tokens.held_out import SplitPiece
@@ -36,16 +38,17 @@ def encode_documents(
     }
     done, skipped = partial.text_bytes, partial.groups
     try:
-        for number, group in enumerate(_groups(documents), start=1):
+        for number, group in enumerate(one_ahead(groups(documents, ENCODED_AT_ONCE)), start=1):
             if number <= skipped:
                 continue
-            texts = [text for _, text, _ in group]
+            in_split, texts, ends_here = zip(*group, strict=True)
             ids, offsets = tokenizer.encode_batch_array(texts, disallowed_special=())
-            sizes = np.array([len(text.encode()) for text in texts], dtype=np.int64)
-            in_split = np.array([split for split, _, _ in group])
-            last = np.array([last for _, _, last in group])
+            sizes = np.array(
+                [len(text) if text.isascii() else len(text.encode()) for text in texts], dtype=np.int64
+            )
+            last = np.array(ends_here)
             for split, writer in writers.items():
-                chosen = in_split == split
+                chosen = np.array([each == split for each in in_split])
                 of_split, ends = _joined(ids, offsets, chosen, last, end_id)
                 spelled = np.cumsum(sizes[chosen])
                 writer.append(of_split, ends, spelled[last[chosen]], int(sizes[chosen].sum()))
@@ -71,16 +74,3 @@ def _joined(
     if end_id is None:
         return kept, ends
     return np.insert(kept, ends, end_id), ends + np.arange(1, len(ends) + 1)
-
-
-def _groups(documents: Iterator[SplitPiece]) -> Iterator[list[SplitPiece]]:
-    group: list[SplitPiece] = []
-    held = 0
-    for piece in documents:
-        group.append(piece)
-        held += len(piece[1])
-        if held >= ENCODED_AT_ONCE:
-            yield group
-            group, held = [], 0
-    if group:
-        yield group

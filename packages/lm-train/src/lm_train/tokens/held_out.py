@@ -44,17 +44,22 @@ def split_pieces(pieces: Iterator[Piece], held_out: HeldOut) -> Iterator[SplitPi
     if held_out.rule == "tail":
         yield from _cut_tail(pieces, held_out.train_bytes)
         return
-    document = 0
-    for text, last in pieces:
-        yield "valid" if _is_held_out(document, held_out) else "train", text, last
-        document += last
-
-
-def _is_held_out(document: int, held_out: HeldOut) -> bool:
     if held_out.rule == "none":
-        return False
-    group, place = divmod(document, held_out.every)
-    return place == keyed_below(held_out.every, "lm-train held out", held_out.seed, group)
+        for text, last in pieces:
+            yield "train", text, last
+        return
+    document, chosen, group_end = (
+        0,
+        -1,
+        0,
+    )  # of the group of documents that ends at `group_end`, `chosen` is held out
+    for text, last in pieces:
+        if document == group_end:
+            group = document // held_out.every
+            chosen = document + keyed_below(held_out.every, "lm-train held out", held_out.seed, group)
+            group_end += held_out.every
+        yield "valid" if document == chosen else "train", text, last
+        document += last
 
 
 def _cut_tail(pieces: Iterator[Piece], train_bytes: int) -> Iterator[SplitPiece]:

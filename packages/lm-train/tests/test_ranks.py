@@ -88,15 +88,18 @@ def test_each_step_names_its_slowest_rank_and_a_checkpoint_its_world_size(home, 
     steps = [
         row
         for row in figures(
-            home / "runs/two", "slowest_rank", "slowest_seconds", "median_seconds", "largest_memory"
+            home / "runs/two",
+            *("slowest_rank", "slowest_seconds", "median_seconds", "fastest_seconds"),
+            *("fullest_rank", "largest_memory", "smallest_memory"),
         )
         if len(row) > 1
     ]
     assert len(steps) == STEPS
     for row in steps:
         assert row["slowest_rank"] in (0, 1)
-        assert 0 < row["median_seconds"] <= row["slowest_seconds"]
-        assert row["largest_memory"] > 1 << 20
+        assert row["fullest_rank"] in (0, 1)
+        assert 0 < row["fastest_seconds"] <= row["median_seconds"] <= row["slowest_seconds"]
+        assert row["largest_memory"] >= row["smallest_memory"] > 1 << 20
     assert read_record(checkpoints(home / "runs/two/checkpoints")[-1])["world_size"] == 2
 
 

@@ -24,7 +24,10 @@ from tiny_runs import rows, tiny_config, tiny_corpus
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its ranks")
 STEPS = 12
-CLOCKED = ("slowest_rank", "slowest_seconds", "median_seconds", "largest_memory")
+CLOCKED = (
+    *("slowest_rank", "slowest_seconds", "median_seconds", "fastest_seconds"),
+    *("fullest_rank", "largest_memory", "smallest_memory"),
+)
 
 
 @pytest.fixture(scope="module")
@@ -156,7 +159,11 @@ def test_a_rank_that_is_stuck_is_named_and_every_rank_prints_its_stack(home, tmp
         assert "rank 1 has been without progress for 4 s while the others wait" in rank.err
     assert "all_reduce" in ended[0].err
     assert "stuck_in_here" in ended[1].err
+    assert "rank 0, last collectives: gloo:all_reduce" in ended[0].err
     assert "rank 1 has been without progress" in (home / "runs/stuck/log.txt").read_text()
+    last = json.loads((home / "runs/stuck/events.jsonl").read_text().splitlines()[-1])
+    assert last["event"] == "rank-silent"
+    assert last["verdict"].startswith("rank 1 has been without progress")
 
 
 def test_no_rank_but_the_first_needs_a_disk_or_looks_at_the_checkpoints(home, tmp_path):

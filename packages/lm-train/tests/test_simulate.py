@@ -19,10 +19,9 @@ from lm_train.parallel.failures import (
     largest_world,
     read_failures,
 )
-from lm_train.parallel.order_proof import OrderError
 from lm_train.parallel.ranks import Ranks
 from lm_train.parallel.simulate import Times, simulate
-from lm_train.run_errors import CheckpointError
+from lm_train.run_errors import CheckpointError, OrderError
 
 CONTEXT = 4
 

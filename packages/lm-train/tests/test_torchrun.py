@@ -26,7 +26,10 @@ pytestmark = [
 ]
 TORCHRUN = [sys.executable, "-m", "torch.distributed.run", "--nproc-per-node", "2"]
 STEPS = 300
-CLOCKED = ("slowest_rank", "slowest_seconds", "median_seconds", "largest_memory")
+CLOCKED = (
+    *("slowest_rank", "slowest_seconds", "median_seconds", "fastest_seconds"),
+    *("fullest_rank", "largest_memory", "smallest_memory"),
+)
 
 
 @pytest.fixture(scope="module")

@@ -8,6 +8,7 @@ from __future__ import annotations
 
 import re
 import shutil
+import time
 from collections.abc import Callable
 from dataclasses import replace
 from importlib.metadata import version
@@ -47,11 +48,13 @@ def save_checkpoint(
     world_size: int = 1,
     background: Background | None = None,
     gathered: tuple[Transformer, OptimizerState] | None = None,
+    committed: Callable[[Path, float], None] = lambda path, seconds: None,
 ) -> Path:
     """Commit the run's state under `folder` and prune to the newest `keep` and the one of step `best`. Raises lm_core's DiskFullError when there is no room.
 
     With `background` only a copy has been taken when it returns; the folder is there after `background.wait()`. `gathered` is the
-    whole model and optimizer state where `model` and `optimizers` are parts of them.
+    whole model and optimizer state where `model` and `optimizers` are parts of them. `committed` hears, from the thread that
+    writes, which folder is whole on disk and how many seconds its writing took.
     """
 
     if background is not None:
@@ -71,6 +74,7 @@ def save_checkpoint(
             tokenizer.save(unfinished)
             write_state(unfinished, state, kept, seed=seed, world_size=world_size)
 
+        started = time.monotonic()
         save_model(
             weights,
             target,
@@ -80,6 +84,7 @@ def save_checkpoint(
             bos_token_id=end,
             eos_token_id=end,
         )
+        committed(target, time.monotonic() - started)
         prune(folder, keep, best)
 
     with optimizers.resting():

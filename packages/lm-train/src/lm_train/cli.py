@@ -7,7 +7,6 @@ Each command parses to an action, a function of the stop signal that gives an ex
 from __future__ import annotations
 
 import difflib
-import errno
 import os
 import sys
 from collections.abc import Sequence
@@ -16,24 +15,24 @@ from importlib.metadata import version
 from pathlib import Path
 from typing import Annotated, NoReturn
 
-from cyclopts import App, CycloptsError, Parameter
+from cyclopts import App, Parameter
 
 from lm_train.command_types import SETTINGS, Action, Config, Files
 from lm_train.config import TrainConfig
-from lm_train.config_file import recipes, to_toml
-from lm_train.errors import ConfigError, LmTrainError
+from lm_train.config_file import to_toml
+from lm_train.errors import ConfigError
 from lm_train.exact import exactly
+from lm_train.explain import EXIT_FAULT, explain
 from lm_train.layers import ALL_COMMANDS, normalized, sources
 from lm_train.parallel.launcher import EXIT_STOPPED, check_restarts, exit_when_stopped, is_follower
 from lm_train.parallel.simulate_command import simulate_command
 from lm_train.plan_command import plan_command
-from lm_train.run_errors import LeaderError, NotFiniteError, RankLostError, ReplicaError, RunError
+from lm_train.run_errors import LeaderError, RunError
 from lm_train.signals import Stop, Stopped
 from lm_train.studies.study_commands import compare_command, lr_command, sweep_command
 from lm_train.view.closing import closing_lines, own_command
 
-EXIT_DONE, EXIT_FAULT, EXIT_USAGE = 0, 1, 2
-_FAULTS = (NotFiniteError, RankLostError, ReplicaError)
+EXIT_DONE = 0
 # What the first of several processes answers without training.
 _ANSWERED_AT_ONCE = {"--help", "-h", "--version", "--print-config"}
 
@@ -289,33 +288,6 @@ def _no_such_command(name: str) -> str:
     if near:
         return f'no such command: {name}; did you mean "{near[0]}"?'
     return f"no such command: {name}; to train on it: {own_command()} --data {name}"
-
-
-def explain(error: Exception) -> tuple[str | None, int]:
-    """The message and exit code of an error that a person can act on; (None, 1) for a fault of the program itself."""
-    if isinstance(error, CycloptsError):
-        return f"{error}\nsee {own_command()} --help; recipes: {', '.join(recipes())}", EXIT_USAGE
-    if isinstance(error, LmTrainError):
-        return str(error), EXIT_FAULT if isinstance(error, _FAULTS) else EXIT_USAGE
-    if isinstance(error, OSError) and not type(error).__module__.startswith("lm_"):
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return f"{'the disk is full: ' if full else ''}{error}", EXIT_FAULT
-    from lm_core.errors import LmCoreError
-    from lm_core.manifest import DiskFullError
-    from lm_tokenizer import TokenizerError
-
-    if isinstance(error, LmCoreError | TokenizerError):
-        return str(error), EXIT_FAULT if isinstance(error, DiskFullError) else EXIT_USAGE
-    if (
-        isinstance(error, MemoryError)
-        or "out of memory" in str(error).lower()
-        or "can't allocate memory" in str(error)
-    ):
-        return (
-            "out of memory: try --micro-batch 1 (the same steps in less memory), a shorter --model.context, or a smaller --model.d-model",
-            EXIT_FAULT,
-        )
-    return None, EXIT_FAULT
 
 
 def _train(settings: TrainConfig, resume_from: str | None, stop: Stop) -> int:

@@ -128,7 +128,7 @@ class Loop:
 
     def _skip(self, result: StepResult) -> None:
         s, state = self.s, self.s.state
-        state.skipped += 1
+        s.skipped(result.loss, result.grad_norm)
         if result.overflowed:  # a matter of the scale, not of the batch
             s.run.log(f"step {state.step}: gradients overflowed float16: skipped, loss scale halved")
             return
@@ -195,4 +195,5 @@ class Loop:
                 world_size=s.ranks.world,
                 background=s.background,
                 gathered=gathered,
+                committed=s.committed,
             )

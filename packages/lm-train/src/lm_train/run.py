@@ -15,11 +15,13 @@ from lm_train.compiled import compile_blocks
 from lm_train.config import TrainConfig
 from lm_train.corpus import open_corpus, open_mixture, reopen_corpus, reopen_mixture, stem
 from lm_train.evaluate import Evaluation
+from lm_train.explain import EXIT_FAULT, explain
 from lm_train.fine_tune import check_vocabulary, with_shape_of_start
 from lm_train.lock import locked
 from lm_train.loop import Loop
 from lm_train.mixture import Mixture, training_batches
 from lm_train.parallel.follow import follow, lead
+from lm_train.parallel.launcher import EXIT_DONE, exit_when_stopped
 from lm_train.parallel.ranks import Ranks, joined
 from lm_train.parallel.sharding import check_sharding
 from lm_train.plan import describe
@@ -139,7 +141,8 @@ def _compile(s: Session) -> None:
 
 
 def _run(s: Session, display: Display, stop: Stop) -> RunResult:
-    status, loop = "failed", Loop(s, display, stop)
+    status, code, loop = "failed", EXIT_FAULT, Loop(s, display, stop)
+    error: str | None = None
     if s.profiler is not None:
         s.profiler.say = lambda line: s.say(display, line)
     try:
@@ -156,13 +159,20 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         if s.config.max_minutes is not None:
             stop.after(s.config.max_minutes)
         loop.learn()
+        if stop.requested:
+            s.run.events.tell("stop-asked", by=stop.requested, step=s.state.step)
         loop.finish()
         checkpoint = loop.save()
         s.settle(wait=True)
         status = "stopped" if stop.requested else "done"
         if status == "done":
             s.hand_over(checkpoint)
+        code = exit_when_stopped() if stop.requested else EXIT_DONE
+    except Exception as failure:
+        error, (_, code) = str(failure) or type(failure).__name__, explain(failure)
+        raise
     finally:
+        s.run.events.tell("ended", status=status, code=code, step=s.state.step, error=error)
         s.close()
         s.run.update(status=status, step=s.state.step, seconds=round(s.state.seconds, 3))
     if status == "done":

@@ -27,3 +27,7 @@ class LeaderError(LmTrainError):
 
 class NotFiniteError(LmTrainError):
     """Too many steps in a row whose loss or gradient was not finite; names the last good step."""
+
+
+class OrderError(LmTrainError):
+    """Windows were lost or repeated, or came in another order than on one process: a fault of the program."""

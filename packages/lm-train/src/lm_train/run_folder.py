@@ -1,6 +1,6 @@
 """A run's folder: who holds it, what is in it, and the facts about the run (`run.json`).
 
-    runs/<name>/ config.toml  run.json  metrics.jsonl  samples.jsonl  log.txt  report.html  checkpoints/step-00001000/
+    runs/<name>/ config.toml  run.json  metrics.jsonl  samples.jsonl  events.jsonl  log.txt  report.html  checkpoints/step-00001000/
 
 docs/run-folder.md is the specification. Who writes a run holds `locked(run.path)`.
 """
@@ -13,6 +13,7 @@ from pathlib import Path
 from typing import Any
 
 from lm_train.errors import BusyFolderError
+from lm_train.events import Events
 from lm_train.lock import lock_path, locked
 from lm_train.run_errors import RunError
 
@@ -29,6 +30,7 @@ class RunFolder:
         self.samples = path / "samples.jsonl"
         self.report = path / "report.html"
         self.checkpoints = path / "checkpoints"
+        self.events = Events(path / "events.jsonl")
         self._facts_file = path / "run.json"
         self._log_file = path / "log.txt"
 
@@ -108,6 +110,11 @@ class RunFolder:
         with self._log_file.open("a", encoding="utf-8") as file:
             for line in text.splitlines():
                 file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n")
+
+    def stalled(self, verdict: str) -> None:
+        """Note who was silent, before the process ends with code 1."""
+        self.events.tell("rank-silent", verdict=verdict, code=1)
+        self.log(verdict)
 
 
 def check_free(out: Path, name: str | None) -> None:

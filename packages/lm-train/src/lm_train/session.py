@@ -46,7 +46,7 @@ from lm_train.resuming import check_changes
 from lm_train.run_errors import CheckpointError, RunError
 from lm_train.run_folder import RunFolder, check_free
 from lm_train.samples import prompts_for
-from lm_train.state import RunState, read_state
+from lm_train.state import RunState, read_record, read_state
 from lm_train.view.display import Display, Status
 from lm_train.view.metrics import ConsoleJson, JsonLines, Loggers, Row, drop_after
 from lm_train.view.trackers import Trackers, open_trackers, require
@@ -155,6 +155,16 @@ class Session:
         ):
             self.trackers.keep(kind, path)
 
+    def committed(self, checkpoint: Path, seconds: float) -> None:
+        """Tell programs that watch the run of a checkpoint."""
+        step = int(checkpoint.name.removeprefix("step-"))
+        self.run.events.tell("saved", step=step, checkpoint=checkpoint.name, seconds=round(seconds, 3))
+
+    def skipped(self, loss: float, grad_norm: float) -> None:
+        """Count a step that updated nothing, and tell of it."""
+        self.state.skipped += 1
+        self.run.events.tell("skipped", step=self.state.step, loss=loss, grad_norm=grad_norm)
+
     def say(self, display: Display, text: str) -> None:
         """A line for the person and for log.txt."""
         self.run.log(text)
@@ -247,18 +257,9 @@ def begin(
     sharding = choose_sharding(config, model.config, device, ranks)
     model = model.to(device.kind if sharding == REPLICATE else "cpu").train()
     model.recompute = config.recompute
-    session = Session(
-        config,
-        run,
-        dataset,
-        tokenizer,
-        device,
-        model,
-        Optimizers(model, config.optim, scaled=device.scaled),
-        mixed,
-        ranks,
-        sharding,
-    )
+    optimizers = Optimizers(model, config.optim, scaled=device.scaled)
+    parts = (dataset, tokenizer, device, model, optimizers, mixed, ranks, sharding)
+    session = Session(config, run, *parts)
     run.config.write_text(to_toml(config), encoding="utf-8")
     run.update(
         status="running",
@@ -268,6 +269,7 @@ def begin(
         model=asdict(model.config),
         parameters=parameter_count(model.config),
     )
+    run.events.tell("started", world=ranks.world, sharding=sharding, device=device.kind, seed=config.seed)
     _open_loggers(session)
     return session
 
@@ -285,7 +287,12 @@ def reopen(
     config = replace(config, dtype=old.dtype) if config.dtype == "auto" else config
     check_changes(old, config, run.path)
     ranks.check_divides(config.batch)
-    checkpoint = newest_verified(run.checkpoints, say)
+
+    def set_aside(text: str) -> None:
+        run.events.tell("set-aside", damage=text)
+        say(text)
+
+    checkpoint = newest_verified(run.checkpoints, set_aside)
     facts = _facts(checkpoint)
     fingerprint = data_fingerprint(dataset, mixed)
     if facts.get("dataset_fingerprint") != fingerprint:
@@ -303,18 +310,9 @@ def reopen(
     model = load_model(checkpoint, device=home, verify=False)  # newest_verified has read every byte
     model.train()
     model.recompute = config.recompute
-    session = Session(
-        config,
-        run,
-        dataset,
-        tokenizer,
-        device,
-        model,
-        Optimizers(model, config.optim, scaled=device.scaled),
-        mixed,
-        ranks,
-        sharding,
-    )
+    optimizers = Optimizers(model, config.optim, scaled=device.scaled)
+    parts = (dataset, tokenizer, device, model, optimizers, mixed, ranks, sharding)
+    session = Session(config, run, *parts)
     session.state = read_state(checkpoint, session.optimizers)
     if Budget.of(old) != session.budget:
         session.state.total_steps = None
@@ -325,6 +323,15 @@ def reopen(
     dropped = drop_after(run.metrics, session.state.step) + drop_after(run.samples, session.state.step)
     run.config.write_text(to_toml(config), encoding="utf-8")
     run.update(status="running", versions=versions(), machine=machine_card(device))
+    run.events.tell(
+        "resumed",
+        step=session.state.step,
+        checkpoint=checkpoint.name,
+        saved_on=read_record(checkpoint)["world_size"],
+        world=ranks.world,
+        sharding=sharding,
+        device=device.kind,
+    )
     session.notes.append(f"continuing {run.path} from step {session.state.step}")
     if dropped:
         run.log(f"{dropped} rows after step {session.state.step} dropped: they are computed again")

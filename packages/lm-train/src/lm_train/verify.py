@@ -12,9 +12,11 @@ from lm_tokenizer import TokenizerError
 from lm_train.checkpoint import checkpoints
 from lm_train.dataset import TokenDataset
 from lm_train.errors import LmTrainError
+from lm_train.events import ENDS
 from lm_train.run_errors import RunError
 from lm_train.run_folder import RunFolder
 from lm_train.tokens.dataset_format import DATASET_NAME
+from lm_train.view.metrics import read_lines
 
 
 def verify_path(path: Path) -> Iterator[tuple[str, bool]]:
@@ -28,6 +30,7 @@ def verify_path(path: Path) -> Iterator[tuple[str, bool]]:
             yield f"{path}: a run without a checkpoint", True
         for checkpoint in found:
             yield _folder(checkpoint)
+        yield from _killed(run)
         card = run.facts().get("dataset", {})
         for folder in [part.get("folder") for part in (card, *card.get("mix", []))]:
             if folder and (Path(folder) / DATASET_NAME).is_file():
@@ -36,6 +39,17 @@ def verify_path(path: Path) -> Iterator[tuple[str, bool]]:
         yield _folder(path)
     else:
         raise RunError(f"{path}: no such folder; name a dataset, a checkpoint, a model folder or a run")
+
+
+def _killed(run: RunFolder) -> Iterator[tuple[str, bool]]:
+    """A line where the last process of the run wrote no end: no damage, but what to go on from may be older than one thinks."""
+    events = read_lines(run.events.path)
+    if events and events[-1].get("event") not in ENDS and not run.in_use():
+        last = events[-1]
+        yield (
+            f"{run.path}: its last process ended without a word (killed, or its machine lost) after {last.get('event')!r} at {last.get('time')}",
+            True,
+        )
 
 
 def _dataset(path: Path) -> tuple[str, bool]:

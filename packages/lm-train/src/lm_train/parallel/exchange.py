@@ -48,13 +48,17 @@ class Figures:
         return float(loss)
 
     def row(self) -> dict[str, float | int]:
-        """For metrics.jsonl: the slowest rank, its seconds and the middle one's, and the largest peak memory."""
+        """For metrics.jsonl: the slowest rank and the spread of seconds, the fullest rank and the spread of peak memory."""
         slowest = max(range(len(self.seconds)), key=self.seconds.__getitem__)
+        fullest = max(range(len(self.memory)), key=self.memory.__getitem__)
         return {
             "slowest_rank": slowest,
             "slowest_seconds": round(self.seconds[slowest], 5),
             "median_seconds": round(statistics.median(self.seconds), 5),
-            "largest_memory": int(max(self.memory)),
+            "fastest_seconds": round(min(self.seconds), 5),
+            "fullest_rank": fullest,
+            "largest_memory": int(self.memory[fullest]),
+            "smallest_memory": int(min(self.memory)),
         }
 
 

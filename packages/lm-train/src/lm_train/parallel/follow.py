@@ -65,7 +65,7 @@ def lead(s: Session) -> None:
         "fingerprint": data_fingerprint(s.dataset, s.mixed),
     }
     if s.ranks.heart is not None:
-        s.ranks.heart.seconds, s.ranks.heart.note = 60 * s.config.scale.stall_minutes, s.run.log
+        s.ranks.heart.seconds, s.ranks.heart.note = 60 * s.config.scale.stall_minutes, s.run.stalled
     with s.ranks.order(Order.BEGIN):
         s.ranks.text(json.dumps(start))
         _everyone_is_ready(s.ranks)

@@ -25,6 +25,8 @@ from dataclasses import dataclass
 
 from torch.distributed import Store  # type: ignore[attr-defined]
 
+from lm_train.parallel.flight import last_collectives
+
 DEFAULT_SECONDS = 600.0
 EXIT_STALLED = 1
 _VERDICT = "lm-train/verdict"
@@ -158,6 +160,8 @@ class Heart:
             with contextlib.suppress(OSError):  # the process ends either way
                 self.note(verdict)
         faulthandler.dump_traceback(file=sys.stderr, all_threads=True)
+        for line in last_collectives():
+            print(f"rank {self.rank}, last collectives: {line}", file=sys.stderr, flush=True)
         os._exit(EXIT_STALLED)
 
 

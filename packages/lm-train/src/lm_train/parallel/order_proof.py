@@ -8,9 +8,9 @@ import numpy as np
 import numpy.typing as npt
 
 from lm_train.batches import Batches, samples_of
-from lm_train.errors import LmTrainError
 from lm_train.mixture import BLOCK, Mixture
 from lm_train.permutation import Indices
+from lm_train.run_errors import OrderError
 
 
 @dataclass(frozen=True)
@@ -20,10 +20,6 @@ class Read:
     texts: npt.NDArray[np.int16]
     epochs: npt.NDArray[np.int32]
     starts: Indices
-
-
-class OrderError(LmTrainError):
-    """Windows were lost or repeated, or came in another order than on one process: a fault of the program."""
 
 
 @dataclass(frozen=True)

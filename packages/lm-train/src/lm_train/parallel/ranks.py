@@ -25,6 +25,7 @@ import torch.distributed as dist
 from torch.distributed.rendezvous import rendezvous
 
 from lm_train.errors import ConfigError
+from lm_train.parallel.flight import record_collectives
 from lm_train.parallel.heartbeat import Heart
 from lm_train.parallel.launcher import launched, local_rank, restarts
 from lm_train.run_errors import RankLostError
@@ -186,6 +187,7 @@ def joined(stop: Stop) -> Iterator[Ranks]:
     # What processes of an earlier start have left in the launcher's store must not be taken for these ones' addresses.
     store = dist.PrefixStore(f"lm-train/{restarts()}", store)  # type: ignore[attr-defined]
     heart = Heart(store.clone(), rank, world)
+    record_collectives()
     dist.init_process_group(backend, store=store, rank=rank, world_size=world, timeout=_TO_MEET)
     group: dist.ProcessGroup = dist.new_group(timeout=_FOR_EVER)  # type: ignore[assignment]  # all are members
     heart.start()

@@ -5,7 +5,7 @@ Everything on it is read from the run folders: config.toml, run.json, metrics.js
 
 from __future__ import annotations
 
-from dataclasses import dataclass
+from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
@@ -19,7 +19,7 @@ from lm_train.view.metrics import read_lines
 if TYPE_CHECKING:
     from jinja2 import Environment
 
-_SHOWN_SAMPLES = 12
+_SHOWN_SAMPLES, _SHOWN_EVENTS = 12, 40
 
 
 @dataclass(frozen=True)
@@ -33,6 +33,7 @@ class Page:
     facts: dict[str, Any]
     metrics: list[dict[str, Any]]
     samples: list[dict[str, Any]]
+    events: list[dict[str, Any]] = field(default_factory=list)
 
     @property
     def steps(self) -> list[dict[str, Any]]:
@@ -81,6 +82,20 @@ class Page:
             if last["seconds"]:
                 found.append(("tokens/s", f"{last['tokens'] / last['seconds']:,.0f}"))
         return found
+
+    @property
+    def happened(self) -> list[tuple[str, str, str]]:
+        """(time, event, its facts) of the last events; of saves that follow each other only the last."""
+        words = [row.get("event") for row in self.events]
+        kept = [row for n, row in enumerate(self.events) if words[n : n + 2] != ["saved", "saved"]]
+        return [
+            (
+                str(row.get("time", "")),
+                str(row.get("event", "")),
+                ", ".join(f"{k} {v}" for k, v in row.items() if k not in ("time", "event") and v is not None),
+            )
+            for row in kept[-_SHOWN_EVENTS:]
+        ]
 
     @property
     def shown_samples(self) -> list[dict[str, Any]]:
@@ -134,6 +149,7 @@ def read_page(run: RunFolder) -> Page:
         facts=run.facts(),
         metrics=read_lines(run.metrics),
         samples=read_lines(run.samples),
+        events=read_lines(run.events.path),
     )
 
 

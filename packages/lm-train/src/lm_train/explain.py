@@ -1,0 +1,42 @@
+"""What an error means to the person who started the program: a message, and the exit code."""
+
+from __future__ import annotations
+
+import errno
+
+from cyclopts import CycloptsError
+
+from lm_train.config_file import recipes
+from lm_train.errors import LmTrainError
+from lm_train.run_errors import NotFiniteError, OrderError, RankLostError, ReplicaError
+from lm_train.view.closing import own_command
+
+EXIT_FAULT, EXIT_USAGE = 1, 2
+_FAULTS = (NotFiniteError, RankLostError, ReplicaError, OrderError)
+
+
+def explain(error: Exception) -> tuple[str | None, int]:
+    """The message and exit code of an error that a person can act on; (None, 1) for a fault of the program itself."""
+    if isinstance(error, CycloptsError):
+        return f"{error}\nsee {own_command()} --help; recipes: {', '.join(recipes())}", EXIT_USAGE
+    if isinstance(error, LmTrainError):
+        return str(error), EXIT_FAULT if isinstance(error, _FAULTS) else EXIT_USAGE
+    if isinstance(error, OSError) and not type(error).__module__.startswith("lm_"):
+        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
+        return f"{'the disk is full: ' if full else ''}{error}", EXIT_FAULT
+    from lm_core.errors import LmCoreError
+    from lm_core.manifest import DiskFullError
+    from lm_tokenizer import TokenizerError
+
+    if isinstance(error, LmCoreError | TokenizerError):
+        return str(error), EXIT_FAULT if isinstance(error, DiskFullError) else EXIT_USAGE
+    if (
+        isinstance(error, MemoryError)
+        or "out of memory" in str(error).lower()
+        or "can't allocate memory" in str(error)
+    ):
+        return (
+            "out of memory: try --micro-batch 1 (the same steps in less memory), a shorter --model.context, or a smaller --model.d-model",
+            EXIT_FAULT,
+        )
+    return None, EXIT_FAULT

@@ -6,11 +6,11 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use unicode_normalization_alignments::{UnicodeNormalization, is_nfc};
 
-use crate::cache::{Cache, INLINE, LONGEST, NO_KEY, SHORT, hashed_key, key, key_at, piece_key};
+use crate::cache::{Cache, INLINE, LONGEST, NO_KEY, SHORT, hashed_key, key, key_at, piece_key, run_key};
 use crate::error::Error;
 use crate::long::{WINDOW, merge_long};
 use crate::merge::{Scratch, merge};
-use crate::pretokenize::Pattern;
+use crate::pretokenize::{Ends, Pattern};
 use crate::special::SpecialTokens;
 use crate::vocab::{Model, Normalization, Vocabulary};
 
@@ -42,7 +42,7 @@ pub struct Encoder {
 /// What is at hand of some pretokens; kept for its memory.
 #[derive(Debug, Default)]
 struct Hands {
-    ends: Vec<usize>,
+    ends: Ends,
     /// The places and keys in the cache.
     keys: Vec<(usize, u128)>,
     /// The ids of a pretoken that has none there.
@@ -123,39 +123,42 @@ impl Encoder {
     /// ids there are; they are written only if they are to be kept.
     fn encode_pretokens<const KEEP: bool>(&mut self, pattern: Pattern, text: &[u8], ids: &mut Vec<u32>) -> usize {
         const MANY: usize = 128;
+        const WIDTH: usize = INLINE + 1; // of what a hit writes, wanted or not
         const LONG: usize = 1 << 12; // ids of longer pretokens go straight to the others
         let Hands { mut ends, mut keys, mut missed } = std::mem::take(&mut self.hands);
         let (mut start, mut total) = (0, 0);
         while start < text.len() {
             pattern.ends(text, start, MANY, &mut ends);
-            keys.clear();
+            if keys.len() < ends.len() {
+                keys.resize(ends.len(), (0, NO_KEY));
+            }
             let mut from = start;
-            for &end in &ends {
+            for (&end, known) in ends.iter().zip(&mut keys) {
                 let length = end - from;
-                let key = if length <= SHORT { key_at(text, from, length) } else { NO_KEY };
-                keys.push((self.cache.prefetch(key), key));
+                let key = if length <= SHORT { key_at(text, from, length) } else { long_key(&text[from..end]) };
+                *known = (self.cache.prefetch(key), key);
                 from = end;
             }
-            // Room for the ids that a hit writes, wanted or not; `written` of it are ids.
+            // Room for what hits write; `written` of it are ids.
             let first = ids.len();
             let mut written = first;
             if KEEP {
-                ids.resize(written + INLINE * (ends.len() + 1), 0);
+                ids.resize(written + WIDTH * (ends.len() + 1), 0);
             }
             for (place, (&end, &(at, key))) in ends.iter().zip(&keys).enumerate() {
                 if let Some(slot) = self.cache.get_at(at, key)
                     && let Some(count) = slot.inline()
                 {
                     if KEEP {
-                        ids[written..written + INLINE].copy_from_slice(&slot.ids);
+                        ids[written..written + WIDTH].copy_from_slice(&slot.ids);
                     }
                     written += count;
                 } else {
-                    let room = INLINE * (ends.len() - place);
+                    let room = WIDTH * (ends.len() - place);
                     let long = KEEP && end - start > LONG;
                     let into = if long { &mut *ids } else { &mut missed };
                     into.truncate(if long { written } else { 0 });
-                    self.encode_pretoken(&text[start..end], into);
+                    self.encode_pretoken(&text[start..end], key, into);
                     if long {
                         written = ids.len();
                         ids.resize(written + room, 0);
@@ -180,15 +183,10 @@ impl Encoder {
         total
     }
 
-    /// One pretoken that has no inline ids in the cache.
+    /// One pretoken that has no inline ids in the cache, where it would stand under `key`.
     #[inline(never)]
-    fn encode_pretoken(&mut self, pretoken: &[u8], ids: &mut Vec<u32>) {
-        let key = match pretoken.len() {
-            1..=SHORT => Some(key(pretoken)),
-            16..=LONGEST => Some(hashed_key(pretoken)),
-            _ => None,
-        };
-        if let Some(key) = key
+    fn encode_pretoken(&mut self, pretoken: &[u8], key: u128, ids: &mut Vec<u32>) {
+        if key != NO_KEY
             && let Some(slot) = self.cache.get(key)
             && let Some(kept) = self.cache.on_shelf(slot, pretoken)
         {
@@ -220,7 +218,7 @@ impl Encoder {
                 self.merge(&vocabulary, pretoken, ids);
             }
         }
-        if let Some(key) = key {
+        if key != NO_KEY {
             self.cache.put(key, pretoken, &ids[first..]);
         }
     }
@@ -266,6 +264,15 @@ impl Encoder {
         let length = |id| vocabulary.bytes(id).map_or(1, <[u8]>::len);
         merge_long(piece, WINDOW, alone, length, || stop.load(Ordering::Relaxed), ids);
     }
+}
+
+/// The key of a pretoken of more than [`SHORT`] bytes.
+#[inline(never)]
+fn long_key(pretoken: &[u8]) -> u128 {
+    if pretoken.len() > LONGEST {
+        return NO_KEY;
+    }
+    run_key(pretoken).unwrap_or_else(|| hashed_key(pretoken))
 }
 
 /// NFC of the valid UTF-8 in `text`; bytes that are not stay as they are. The tables are those that Hugging Face's

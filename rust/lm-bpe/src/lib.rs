@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-#![deny(unsafe_code)] // but for one call in pretokenize/blocks.rs and one in prefetch.rs
+#![deny(unsafe_code)] // but for the calls of vector instructions in pretokenize/ends.rs and the one in prefetch.rs
 
 mod batch;
 mod cache;

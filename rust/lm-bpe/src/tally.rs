@@ -6,7 +6,7 @@ use std::sync::Mutex;
 use crate::cache::{SHORT, key_at};
 use crate::counts::{SHARDS, shard_of};
 use crate::hash::{fold, hash_bytes};
-use crate::pretokenize::Pattern;
+use crate::pretokenize::{Ends, Pattern};
 use crate::shard::Shard;
 use crate::threads::lock;
 
@@ -29,7 +29,7 @@ const EMPTY: Place = Place { key: 0, count: 0 };
 pub(crate) struct Tally {
     places: Vec<Place>,
     handfuls: Vec<Handful>,
-    ends: Vec<usize>,
+    ends: Ends,
 }
 
 /// Pretokens on their way to one shard.
@@ -42,7 +42,7 @@ struct Handful {
 
 impl Tally {
     pub(crate) fn new() -> Self {
-        Self { places: vec![EMPTY; PLACES], handfuls: vec![Handful::default(); SHARDS], ends: Vec::new() }
+        Self { places: vec![EMPTY; PLACES], handfuls: vec![Handful::default(); SHARDS], ends: Ends::default() }
     }
 
     /// Counts the pretokens of `text`.
@@ -52,7 +52,7 @@ impl Tally {
         let mut start = 0;
         while start < text.len() {
             pattern.ends(text, start, MANY, &mut ends);
-            for &end in &ends {
+            for &end in ends.iter() {
                 if end - start <= SHORT {
                     self.add_short(key_at(text, start, end - start), shards);
                 } else {

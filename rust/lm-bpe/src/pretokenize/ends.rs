@@ -4,8 +4,54 @@
 //! once (`starts`). Where other characters are near, and at the end of the text, the scanner that looks at one
 //! character after the other (`end`, the ground truth) finds the end of one pretoken, and blocks go on from there.
 
+use std::ops::Deref;
+
 use super::blocks::{Around, BLOCK, Masks};
-use super::{Pattern, cl100k, gpt2, o200k};
+use super::{Pattern, cl100k, gpt2, o200k, simd};
+
+/// Where pretokens end, in order: a slice of places, and behind it room that a block may write into.
+#[derive(Debug, Default)]
+pub(crate) struct Ends {
+    places: Vec<usize>,
+    count: usize,
+}
+
+impl Deref for Ends {
+    type Target = [usize];
+
+    fn deref(&self) -> &[usize] {
+        &self.places[..self.count]
+    }
+}
+
+impl Ends {
+    fn push(&mut self, place: usize) {
+        self.reserve(1);
+        self.places[self.count] = place;
+        self.count += 1;
+    }
+
+    fn reserve(&mut self, more: usize) {
+        if self.places.len() < self.count + more {
+            self.places.resize((self.count + more).max(2 * self.count), 0);
+        }
+    }
+
+    /// Appends `base` and the place of each bit of `mask`.
+    #[inline(always)]
+    fn push_bits(&mut self, base: usize, mask: u64) {
+        self.reserve(BLOCK);
+        let room: &mut [usize; BLOCK] =
+            (&mut self.places[self.count..self.count + BLOCK]).try_into().expect("room for a block");
+        let (mut left, mut count) = (mask, 0);
+        while left != 0 {
+            room[count % BLOCK] = base + left.trailing_zeros() as usize;
+            left &= left - 1;
+            count += 1;
+        }
+        self.count += count;
+    }
+}
 
 /// The places of a block where pretokens begin, and those where the block does not tell.
 #[derive(Debug, Clone, Copy, Default)]
@@ -22,82 +68,160 @@ impl Pattern {
     /// Replaces the contents of `ends` by the ends of the pretokens that begin at `from`, in order, until there are
     /// `wanted` or the text ends; a few more than `wanted` if they are at hand. They are those of
     /// [`Pattern::pretokens`]. O(bytes).
-    pub(crate) fn ends(self, text: &[u8], from: usize, wanted: usize, ends: &mut Vec<usize>) {
-        ends.clear();
+    pub(crate) fn ends(self, text: &[u8], from: usize, wanted: usize, ends: &mut Ends) {
+        ends.count = 0;
+        #[cfg(target_arch = "x86_64")]
+        // SAFETY: the processor has what the function is made for.
+        #[allow(unsafe_code, reason = "see the figures in docs/performance.md")]
+        unsafe {
+            match simd::level() {
+                simd::Level::Avx512 => avx512(self, text, from, wanted, ends),
+                simd::Level::Avx2 => avx2(self, text, from, wanted, ends),
+                simd::Level::Sse2 => self.ends_by(text, from, wanted, ends, |block| simd::sse2(block)),
+            }
+        }
+        #[cfg(not(target_arch = "x86_64"))]
+        self.ends_by(text, from, wanted, ends, simd::portable);
+    }
+
+    #[inline(always)]
+    fn ends_by(self, text: &[u8], from: usize, wanted: usize, ends: &mut Ends, masks: impl Fn(&[u8; BLOCK]) -> Masks) {
         match self {
-            Self::Gpt2 => by_blocks(text, from, wanted, ends, gpt2::starts, gpt2::end::<false>),
-            Self::Cl100k => by_blocks(text, from, wanted, ends, cl100k::starts::<3>, cl100k::end::<3, true>),
-            Self::Llama3 => by_blocks(text, from, wanted, ends, cl100k::starts::<3>, cl100k::end::<3, false>),
-            Self::Qwen2 => by_blocks(text, from, wanted, ends, cl100k::starts::<1>, cl100k::end::<1, false>),
-            Self::O200k => by_blocks(text, from, wanted, ends, o200k::starts, o200k::end),
-            Self::Gpt2Digits => one_by_one(text, from, wanted, ends, |text, at| self.end(text, at)),
+            Self::Gpt2 => by_blocks::<Gpt2>(text, from, wanted, ends, masks),
+            Self::Cl100k => by_blocks::<Cl100k<3, true>>(text, from, wanted, ends, masks),
+            Self::Llama3 => by_blocks::<Cl100k<3, false>>(text, from, wanted, ends, masks),
+            Self::Qwen2 => by_blocks::<Cl100k<1, false>>(text, from, wanted, ends, masks),
+            Self::O200k => by_blocks::<O200k>(text, from, wanted, ends, masks),
+            Self::Gpt2Digits => one_by_one(text, from, wanted, ends, |at| self.end(text, at)),
         }
     }
 }
 
+/// What blocks need of a pattern. Types, not functions as arguments: those would be calls, the masks would go through
+/// memory, and a third of the time would be waiting for them.
+trait Rules {
+    /// Of the block at `base`.
+    fn starts(text: &[u8], base: usize, around: &Around) -> Starts;
+    /// Of the pretoken at `start`.
+    fn end(text: &[u8], start: usize) -> usize;
+}
+
+enum Gpt2 {}
+enum Cl100k<const DIGITS: usize, const TAIL: bool> {}
+enum O200k {}
+
+impl Rules for Gpt2 {
+    #[inline(always)]
+    fn starts(text: &[u8], base: usize, around: &Around) -> Starts {
+        gpt2::starts(text, base, around)
+    }
+
+    #[inline(always)]
+    fn end(text: &[u8], start: usize) -> usize {
+        gpt2::end::<false>(text, start)
+    }
+}
+
+impl<const DIGITS: usize, const TAIL: bool> Rules for Cl100k<DIGITS, TAIL> {
+    #[inline(always)]
+    fn starts(text: &[u8], base: usize, around: &Around) -> Starts {
+        cl100k::starts::<DIGITS>(text, base, around)
+    }
+
+    #[inline(always)]
+    fn end(text: &[u8], start: usize) -> usize {
+        cl100k::end::<DIGITS, TAIL>(text, start)
+    }
+}
+
+impl Rules for O200k {
+    #[inline(always)]
+    fn starts(text: &[u8], base: usize, around: &Around) -> Starts {
+        o200k::starts(text, base, around)
+    }
+
+    #[inline(always)]
+    fn end(text: &[u8], start: usize) -> usize {
+        o200k::end(text, start)
+    }
+}
+
+/// [`Pattern::ends_by`] as it is compiled for processors with AVX-512, and so on.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx512f,avx512bw,avx2,bmi1,bmi2,popcnt")]
+fn avx512(pattern: Pattern, text: &[u8], from: usize, wanted: usize, ends: &mut Ends) {
+    pattern.ends_by(text, from, wanted, ends, |block| simd::avx512(block));
+}
+
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
+fn avx2(pattern: Pattern, text: &[u8], from: usize, wanted: usize, ends: &mut Ends) {
+    pattern.ends_by(text, from, wanted, ends, |block| simd::avx2(block));
+}
+
 /// The pretokens up to `wanted` or the end of the text.
-fn one_by_one(text: &[u8], mut at: usize, wanted: usize, ends: &mut Vec<usize>, end: impl Fn(&[u8], usize) -> usize) {
+#[inline(always)]
+fn one_by_one(text: &[u8], mut at: usize, wanted: usize, ends: &mut Ends, end: impl Fn(usize) -> usize) {
     while at < text.len() && ends.len() < wanted {
-        at = end(text, at);
+        at = end(at);
         ends.push(at);
     }
 }
 
 #[inline(always)]
-fn by_blocks(
+fn by_blocks<R: Rules>(
     text: &[u8],
     mut at: usize,
     wanted: usize,
-    ends: &mut Vec<usize>,
-    starts: impl Fn(&[u8], usize, &Around) -> Starts,
-    end: impl Fn(&[u8], usize) -> usize,
+    ends: &mut Ends,
+    masks: impl Fn(&[u8; BLOCK]) -> Masks,
 ) {
-    ends.reserve(wanted + BLOCK);
+    let mut around = Around::default();
+    let mut first = at / BLOCK * BLOCK; // the block that holds `at`, the first one to be worked on
+    let mut next = first.saturating_sub(BLOCK); // whose masks will be `around.after`
+    let (mut carried, mut cleared) = (0, 0);
     // A block is worked on if the next one lies whole in the text, too.
-    let in_text = |base: usize| base + 2 * BLOCK <= text.len();
-    while ends.len() < wanted && in_text(at / BLOCK * BLOCK) {
-        let mut base = at / BLOCK * BLOCK;
-        let before = base.checked_sub(BLOCK).map_or_else(Masks::default, |start| Masks::of(text, start));
-        let mut around = Around { before, here: Masks::of(text, base), after: Masks::of(text, base + BLOCK) };
-        let (mut carried, mut cleared) = (0, 0);
+    while ends.count < wanted && next + BLOCK <= text.len() {
+        let after = masks(text[next..next + BLOCK].try_into().expect("a slice of one block"));
+        around = Around { before: around.here, here: around.after, after };
+        next += BLOCK;
+        if next < first + 2 * BLOCK {
+            continue;
+        }
+        let base = next - 2 * BLOCK;
+        let found = R::starts(text, base, &around);
+        let (mut starts, mut undecided) = (found.starts & !cleared | carried, found.undecided);
+        (carried, cleared) = (found.carried, found.cleared);
+        if base <= at {
+            starts &= !1 << (at - base);
+            undecided &= !0 << (at - base);
+        }
         loop {
-            let found = starts(text, base, &around);
-            let (mut starts, mut undecided) = (found.starts & !cleared | carried, found.undecided);
-            (carried, cleared) = (found.carried, found.cleared);
-            if base <= at {
-                starts &= !1 << (at - base);
-                undecided &= !0 << (at - base);
+            // Up to the first undecided place, each start is the end of the pretoken before it.
+            let decided = starts & below_lowest(undecided);
+            if decided != 0 {
+                ends.push_bits(base, decided);
+                at = base + decided.ilog2() as usize;
             }
-            loop {
-                // Up to the first undecided place, each start is the end of the pretoken before it.
-                let mut decided = starts & below_lowest(undecided);
-                while decided != 0 {
-                    at = base + decided.trailing_zeros() as usize;
-                    ends.push(at);
-                    decided &= decided - 1;
-                }
-                if undecided == 0 {
-                    break;
-                }
-                at = end(text, at);
-                ends.push(at);
-                if at >= base + BLOCK {
-                    break;
-                }
-                starts &= !1 << (at - base);
-                undecided &= !0 << (at - base);
+            if undecided == 0 {
+                break;
             }
-            base += BLOCK;
-            if !in_text(base) {
-                return one_by_one(text, at, wanted, ends, end);
+            at = R::end(text, at);
+            ends.push(at);
+            if at >= base + BLOCK {
+                break;
             }
-            if ends.len() >= wanted || at >= base + BLOCK {
-                break; // on from the block that holds `at`
-            }
-            around = Around { before: around.here, here: around.after, after: Masks::of(text, base + BLOCK) };
+            starts &= !1 << (at - base);
+            undecided &= !0 << (at - base);
+        }
+        if at >= base + 2 * BLOCK {
+            // On from the block that holds `at`.
+            first = at / BLOCK * BLOCK;
+            next = first - BLOCK;
+            (around, carried, cleared) = (Around::default(), 0, 0);
         }
     }
-    one_by_one(text, at, wanted, ends, end);
+    one_by_one(text, at, wanted, ends, |at| R::end(text, at));
 }
 
 /// All bits below the lowest one of `mask`; all bits if it has none.

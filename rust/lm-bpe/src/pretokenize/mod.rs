@@ -11,9 +11,12 @@ mod cut;
 mod ends;
 mod gpt2;
 mod o200k;
+mod simd;
 mod unicode_runs;
 
 use crate::Error;
+
+pub(crate) use ends::Ends;
 
 /// A published pre-tokenization pattern.
 #[derive(Debug, Clone, Copy, PartialEq, Eq, Hash)]
@@ -202,7 +205,7 @@ mod tests {
 
     #[test]
     fn lines_of_white_space_end_alike_wherever_a_block_ends() {
-        let mut ends = Vec::new();
+        let mut ends = Ends::default();
         for spaces in ["\r\n  \u{a0}\n", " \n \u{3000} \r", "\n\t\u{a0}x", ";\n/ \u{2028}\n/"] {
             for before in 0..140 {
                 let text = format!("{}{spaces}{}", "a".repeat(before), "b".repeat(140));
@@ -210,7 +213,7 @@ mod tests {
                     let lengths = pattern.pretokens(text.as_bytes()).map(<[u8]>::len);
                     let wanted: Vec<usize> = lengths.scan(0, |at, length| Some((*at += length, *at).1)).collect();
                     pattern.ends(text.as_bytes(), 0, text.len(), &mut ends);
-                    assert_eq!(ends, wanted, "{pattern:?} {before} {spaces:?}");
+                    assert_eq!(*ends, wanted, "{pattern:?} {before} {spaces:?}");
                 }
             }
         }
@@ -223,7 +226,7 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % below
         };
-        let mut ends = Vec::new();
+        let mut ends = Ends::default();
         for round in 0..20_000 {
             let mut text = Vec::new();
             let ascii = random(2) == 0;
@@ -248,7 +251,7 @@ mod tests {
                 let mut found = Vec::new();
                 while found.last().copied().unwrap_or(0) < text.len() {
                     pattern.ends(&text, found.last().copied().unwrap_or(0), 1 + random(50), &mut ends);
-                    found.append(&mut ends);
+                    found.extend_from_slice(&ends);
                 }
                 assert_eq!(found, wanted, "{pattern:?} {round} {:?}", String::from_utf8_lossy(&text));
             }

@@ -309,11 +309,12 @@ impl Core {
         ends: Option<PathBuf>,
         wide: bool,
         separator: Option<String>,
+        field: Option<String>,
         append: Option<u32>,
         total: Option<u64>,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Bound<'py, PyDict>> {
-        let layout = Layout { wide, separator, append };
+        let layout = Layout { wide, separator, field, append };
         let mut watch = Watch::new(progress);
         let written = py.detach(|| {
             let tick = &mut |done| watch.at("encoding", done, total);

@@ -111,6 +111,7 @@ class Core:
         ends: str | None,
         wide: bool,
         separator: str | None,
+        field: str | None,
         append: int | None,
         total: int | None,
         progress: _Progress | None,

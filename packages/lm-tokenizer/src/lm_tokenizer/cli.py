@@ -108,6 +108,11 @@ def make_parser() -> argparse.ArgumentParser:
         "--separator", metavar="TEXT", help="text between documents; it is cut out (only for raw files)"
     )
     encode.add_argument(
+        "--field",
+        metavar="NAME",
+        help="files are JSON lines with a document in this field (only for raw files)",
+    )
+    encode.add_argument(
         "--append", metavar="TOKEN", help="special token to add after each document (only for raw files)"
     )
     encode.add_argument(

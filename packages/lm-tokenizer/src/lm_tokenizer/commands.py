@@ -56,7 +56,9 @@ def run_encode(options: argparse.Namespace) -> None:
         return
     if options.output is None:
         wanting = [
-            name for name in ("dtype", "separator", "append", "ends") if getattr(options, name) is not None
+            name
+            for name in ("dtype", "separator", "field", "append", "ends")
+            if getattr(options, name) is not None
         ]
         if wanting:
             raise TokenizerError(f"--{wanting[0]} is about a file of ids; name that file with -o")
@@ -73,6 +75,7 @@ def run_encode(options: argparse.Namespace) -> None:
         options.output,
         dtype=options.dtype,
         separator=options.separator,
+        field=options.field,
         append=options.append,
         ends=options.ends,
         progress=progress_line(),
@@ -93,6 +96,7 @@ def run_shards(options: argparse.Namespace, tokenizer: Tokenizer) -> None:
         options.shards,
         dtype=options.dtype,
         separator=options.separator,
+        field=options.field,
         append=options.append,
         progress=progress_line(),
     )

@@ -31,6 +31,7 @@ def encode_file(
     *,
     dtype: DTypeLike | None,
     separator: str | None,
+    field: str | None,
     append: str | int | None,
     ends: StrPath | None,
     progress: ProgressFunction | None,
@@ -39,6 +40,8 @@ def encode_file(
     name = chosen_dtype(core, dtype)
     if separator == "":
         raise TokenizerError("the separator is empty; leave it out to make each file one document")
+    if separator is not None and field is not None:
+        raise TokenizerError("each JSON line is a document by itself; give a separator or a field, not both")
     sources = paths(source)
     written = core.encode_file(
         sources,
@@ -46,6 +49,7 @@ def encode_file(
         None if ends is None else os.fspath(ends),
         name == "uint32",
         separator,
+        field,
         None if append is None else append_id(core, append),
         total_bytes(sources),
         as_progress(progress),

@@ -30,6 +30,7 @@ def encode_shards(
     folder: StrPath,
     dtype: DTypeLike | None,
     separator: str | None,
+    field: str | None,
     append: str | int | None,
     ends: bool,
     progress: ProgressFunction | None,
@@ -42,6 +43,7 @@ def encode_shards(
         "fingerprint": core.fingerprint,
         "dtype": chosen_dtype(core, dtype),
         "separator": separator,
+        "field": field,
         "append": None if append is None else append_id(core, append),
         "ends": ends,
     }
@@ -59,6 +61,7 @@ def encode_shards(
                 name + ".bin",
                 dtype=dtype,
                 separator=separator,
+                field=field,
                 append=append,
                 ends=name + ".idx" if ends else None,
                 progress=None if progress is None else moved(progress, done, total),

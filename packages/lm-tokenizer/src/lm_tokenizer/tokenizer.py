@@ -22,8 +22,7 @@ if TYPE_CHECKING:
     import numpy as np
     from numpy.typing import DTypeLike, NDArray
 
-BATCH = 256
-"""Texts that `encode_iterable` takes at a time: enough to keep all threads busy, few enough to hold in memory."""
+BATCH = 256  # texts that `encode_iterable` takes at a time: enough for all threads, few enough to hold
 
 
 class Tokenizer:
@@ -130,7 +129,7 @@ class Tokenizer:
         special_tokens: Mapping[str, int] | Sequence[str] | None = (),
         pattern: str = "gpt2",
     ) -> Tokenizer:
-        """A tokenizer from its parts: tokens by id, merges in order of rank, special tokens.
+        """A tokenizer from tokens by id, merges in order of rank, and special tokens.
 
         A special token that stands in the vocabulary, as it does in `tok.vocab`, keeps its id there; one that has none
         gets the first id after the vocabulary's largest.
@@ -307,20 +306,23 @@ class Tokenizer:
         *,
         dtype: DTypeLike | None = None,
         separator: str | None = None,
+        field: str | None = None,
         append: str | int | None = None,
         ends: StrPath | None = None,
         progress: ProgressFunction | None = None,
     ) -> FileEncoding:
         """Encodes text files into one raw little-endian file of ids, in bounded memory.
 
-        The target has no header: `numpy.memmap(target, dtype=result.dtype)` reads it. It appears whole, at the end;
-        after an error or Ctrl-C there is none, and an older one is untouched.
+        `numpy.memmap(target, dtype=result.dtype)` reads the target. It appears whole, at the end; after an error or
+        Ctrl-C there is none, and an older one is untouched.
 
         source: a file or several; "-" is standard input; `.gz` and `.zst` are unpacked as they are read. The text is
             UTF-8; other bytes are kept, cut like symbols.
         dtype: uint16 or uint32; by default the smaller that holds the vocabulary.
         separator: text between documents, such as "<|endoftext|>"; it is cut out. Without one each file is a
-            document. A document without text is left out. Text is ordinary: no special id comes from it.
+            document. One without text is left out. Text is ordinary: no special id comes from it.
+        field: sources are JSON lines, a document the string in this field of a line's object; blank lines are none. Any
+            other line is a TokenizerFileError that names file and line. A line must fit into memory.
         append: a special token, by text or id, to add after every document.
         ends: a file for the place in the target where each document ends, in tokens, as little-endian u64.
         """
@@ -330,6 +332,7 @@ class Tokenizer:
             target,
             dtype=dtype,
             separator=separator,
+            field=field,
             append=append,
             ends=ends,
             progress=progress,
@@ -342,6 +345,7 @@ class Tokenizer:
         *,
         dtype: DTypeLike | None = None,
         separator: str | None = None,
+        field: str | None = None,
         append: str | int | None = None,
         ends: bool = False,
         progress: ProgressFunction | None = None,
@@ -351,7 +355,7 @@ class Tokenizer:
         Called again after an end of any kind, it keeps the shards that are whole, and makes the others and those whose
         source, settings or tokenizer have changed. ends: whether to write `00000.idx` ... too.
         """
-        return encode_shards(self._core, sources, folder, dtype, separator, append, ends, progress)
+        return encode_shards(self._core, sources, folder, dtype, separator, field, append, ends, progress)
 
     def count(
         self, text: str, *, allowed_special: AllOrSome = (), disallowed_special: AllOrSome = "all"

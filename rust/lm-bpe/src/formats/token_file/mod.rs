@@ -4,9 +4,11 @@
 //! [`encode`] turns text files of any size into one, a window of text at a time. A document ends at a separator, or
 //! with its file. A long document is cut only where its pretokens allow it, so the ids are those of the whole.
 //!
-//! Reading, encoding, and hashing with writing are threads of their own (`pipeline`); what becomes of one window is in
-//! `window`, the file and its facts in `sink`.
+//! `reader` makes windows of the sources (`lines`: of JSON lines), `window` has what becomes of one, `sink` the file and
+//! its facts; `pipeline` shares the work among threads.
+mod lines;
 mod pipeline;
+mod reader;
 mod sink;
 mod window;
 
@@ -26,6 +28,8 @@ pub struct Layout {
     pub wide: bool,
     /// Text between documents, cut out. Without one each file is a document.
     pub separator: Option<String>,
+    /// Sources are JSON lines: the text in this field of each line's object is a document. Not with a separator.
+    pub field: Option<String>,
     /// An id to add after every document.
     pub append: Option<u32>,
 }
@@ -48,7 +52,7 @@ pub struct Written {
 /// ends as little-endian u64. Both files appear whole, or not at all. Documents without text are left out, and special
 /// tokens in text are ordinary text.
 ///
-/// `progress` is given the bytes of text whose ids are written, and asked at least ten times a second.
+/// `progress` is given the bytes of the sources whose ids are written, and asked at least ten times a second.
 pub fn encode(
     pool: &mut EncoderPool,
     sources: &[PathBuf],
@@ -62,6 +66,9 @@ pub fn encode(
     let bound = vocabulary.id_bound();
     if !layout.wide && bound > 1 << 16 {
         return Err(wrong(target, "", format!("u16 holds ids below 65536, but those here go up to {}", bound - 1)));
+    }
+    if layout.separator.is_some() && layout.field.is_some() {
+        return Err(wrong(target, "", "JSON lines are documents by themselves; leave the separator out"));
     }
     let separator: Vec<(String, u32)> = layout.separator.iter().map(|text| (text.clone(), 0)).collect();
     let separator = SpecialTokens::new(&separator)?;

@@ -1,27 +1,25 @@
-//! A thread that reads, as many that encode as there are encoders, and one that hashes and writes, all at once.
+//! Threads of which each does what is next: read a window of text, encode it, write what is ready, in the order of the
+//! text.
 //!
-//! The reader puts each window of text among the tasks and, in the order of the text, a place for its ids into a
-//! queue of bounded length, which is what bounds memory. Any encoder takes any task; the writer empties the queue. No
-//! thread outlives the call, and whichever ends early closes its channels, which ends the others.
-use std::path::{Path, PathBuf};
-use std::sync::Mutex;
-use std::sync::atomic::{AtomicBool, Ordering};
-use std::sync::mpsc::{Receiver, RecvTimeoutError, Sender, SyncSender, channel, sync_channel};
+//! One thread reads at a time, and one writes: who has encoded a window while another is writing leaves it to that
+//! one. So none waits for another, unless too many windows are ready (which is what bounds memory), and on one processor
+//! all is done in turn while it is near. No thread outlives the call.
+use std::collections::BTreeMap;
+use std::path::PathBuf;
+use std::sync::atomic::{AtomicBool, AtomicU64, Ordering};
+use std::sync::mpsc::{RecvTimeoutError, channel};
+use std::sync::{Condvar, Mutex, PoisonError};
 use std::time::Duration;
 
-use super::super::error::{io, wrong};
 use super::Layout;
+use super::reader::{Memory, Reader, Step};
 use super::sink::Sink;
 use super::window::{Encoded, encode_window};
-use crate::open::open;
 use crate::threads::{Progress, lock};
-use crate::{Encoder, Error, Pattern, SpecialTokens, Windows};
-
-/// Text that is read, encoded and written at a time; longer only where a text has no place to be cut.
-const WINDOW: usize = 1 << 18;
+use crate::{Encoder, Error, Pattern, SpecialTokens};
 
 /// Windows that may be under way for each encoder.
-const AHEAD: usize = 8;
+const AHEAD: u64 = 8;
 
 pub(super) struct Pipeline<'a> {
     pub(super) sources: &'a [PathBuf],
@@ -30,33 +28,40 @@ pub(super) struct Pipeline<'a> {
     pub(super) layout: &'a Layout,
 }
 
-/// A window to encode.
-struct Task<'a> {
-    source: &'a Path,
-    /// Its place in the source.
-    start: usize,
-    memory: Memory,
-    done: SyncSender<Done>,
+/// What the threads share.
+struct Shared<'a, 'b> {
+    reader: Mutex<Reader<'a>>,
+    ready: Mutex<Ready>,
+    /// Told of every window that is written.
+    written: Condvar,
+    sink: Mutex<&'a mut Sink<'b>>,
+    spare: Mutex<Vec<Memory>>,
+    /// Bytes of text that are written.
+    done: AtomicU64,
+    /// Set by the first error, and by a panic: nothing more is to be done.
+    over: AtomicBool,
+    /// Set from outside: the same.
+    stop: &'a AtomicBool,
 }
 
-/// A window's text, and room for the bytes of its ids.
+/// Steps of the text that were done before their turn to be written came.
 #[derive(Default)]
-struct Memory {
-    text: Vec<u8>,
-    bytes: Vec<u8>,
+struct Ready {
+    steps: BTreeMap<u64, Result<Done, Error>>,
+    /// The one whose turn it is.
+    next: u64,
+    /// A thread is writing, and will go on as long as the next step is there.
+    writing: bool,
+    failed: Option<Error>,
 }
 
-/// A window's text, to be used again, and what became of it.
-type Done = Result<(Vec<u8>, Encoded), Error>;
-
-/// What the writer gets, in the order of the text.
-enum Step {
-    Window(Receiver<Done>),
+enum Done {
+    /// Bytes of the source, the memory of its text, and what became of it.
+    Window(u64, Vec<u8>, Encoded),
     EndOfSource,
-    Failed(Error),
 }
 
-impl<'a> Pipeline<'a> {
+impl Pipeline<'_> {
     /// All sources into `sink`; `stop` is what the encoders look at. Fails with the first error in the order of the text, or [`Error::Interrupted`].
     pub(super) fn run(
         &self,
@@ -65,121 +70,132 @@ impl<'a> Pipeline<'a> {
         sink: &mut Sink<'_>,
         progress: &mut Progress<'_>,
     ) -> Result<(), Error> {
-        let spare = Mutex::new(Vec::new());
-        let (tasks, waiting) = channel();
-        let waiting = Mutex::new(waiting);
-        let (steps, in_order) = sync_channel(AHEAD * encoders.len());
-        let (report, reports) = channel();
+        let ahead = AHEAD * encoders.len() as u64;
+        let shared = Shared {
+            reader: Mutex::new(Reader::new(self.sources, self.pattern, self.separator, self.layout)),
+            ready: Mutex::default(),
+            written: Condvar::new(),
+            sink: Mutex::new(sink),
+            spare: Mutex::default(),
+            done: AtomicU64::new(0),
+            over: AtomicBool::new(false),
+            stop,
+        };
         std::thread::scope(|scope| {
-            let (spare, waiting) = (&spare, &waiting);
-            scope.spawn(move || self.read_all(&tasks, &steps, spare, stop));
+            let (working, all_ended) = channel::<()>();
             for encoder in encoders {
-                scope.spawn(move || self.encode_all(encoder, waiting));
+                let (shared, working) = (&shared, working.clone());
+                scope.spawn(move || {
+                    let _working = working; // until this thread ends
+                    let _over = OverOnPanic(&shared.over);
+                    self.work(encoder, shared, ahead);
+                });
             }
-            let writer = scope.spawn(move || write_all(&in_order, sink, spare, &report));
-            let mut done = 0;
+            drop(working);
             loop {
-                match reports.recv_timeout(Duration::from_millis(100)) {
-                    Ok(bytes) => done += bytes,
-                    Err(RecvTimeoutError::Timeout) => {}
-                    Err(RecvTimeoutError::Disconnected) => break,
-                }
-                if !stop.load(Ordering::Relaxed) && progress(done).is_break() {
+                let ended = all_ended.recv_timeout(Duration::from_millis(100));
+                if !stop.load(Ordering::Relaxed) && progress(shared.done.load(Ordering::Relaxed)).is_break() {
                     stop.store(true, Ordering::Relaxed);
                 }
+                if ended == Err(RecvTimeoutError::Disconnected) {
+                    break;
+                }
             }
-            let written = writer.join().unwrap_or_else(|panic| std::panic::resume_unwind(panic));
-            if stop.load(Ordering::Relaxed) { Err(Error::Interrupted) } else { written }
-        })
-    }
-
-    /// Reads every source, until the end, an error, or a wish to stop.
-    fn read_all(
-        &self,
-        tasks: &Sender<Task<'a>>,
-        steps: &SyncSender<Step>,
-        spare: &Mutex<Vec<Memory>>,
-        stop: &AtomicBool,
-    ) {
-        for source in self.sources {
-            let end = match self.read(source, tasks, steps, spare, stop) {
-                Ok(()) => Step::EndOfSource,
-                Err(error) => Step::Failed(io(source, &error)),
-            };
-            // Nobody listens after an error: then there is nothing left to do.
-            if stop.load(Ordering::Relaxed) || steps.send(end).is_err() {
-                return;
-            }
+        });
+        let failed = shared.ready.into_inner().unwrap_or_else(PoisonError::into_inner).failed;
+        match failed {
+            _ if stop.load(Ordering::Relaxed) => Err(Error::Interrupted),
+            Some(error) => Err(error),
+            None => Ok(()),
         }
     }
 
-    fn read(
-        &self,
-        source: &'a Path,
-        tasks: &Sender<Task<'a>>,
-        steps: &SyncSender<Step>,
-        spare: &Mutex<Vec<Memory>>,
-        stop: &AtomicBool,
-    ) -> std::io::Result<()> {
-        let mut windows = Windows::new(open(source)?, self.pattern, self.separator, WINDOW);
-        let mut start = 0;
-        while !stop.load(Ordering::Relaxed) {
-            let mut memory = lock(spare).pop().unwrap_or_default();
-            memory.text.clear();
-            if !windows.next(&mut memory.text)? {
-                break;
-            }
-            let length = memory.text.len();
-            let (done, place) = sync_channel(1);
-            if steps.send(Step::Window(place)).is_err() || tasks.send(Task { source, start, memory, done }).is_err() {
-                break;
-            }
-            start += length;
-        }
-        Ok(())
-    }
-
-    /// Encodes windows until no more can come.
-    fn encode_all(&self, encoder: &mut Encoder, waiting: &Mutex<Receiver<Task<'_>>>) {
+    /// Reads, encodes and writes until nothing is left to be read.
+    fn work(&self, encoder: &mut Encoder, shared: &Shared<'_, '_>, ahead: u64) {
         let mut ids = Vec::new();
+        while let Some((number, step)) = shared.read(ahead) {
+            let done = step.and_then(|step| match step {
+                Step::EndOfSource => Ok(Done::EndOfSource),
+                Step::Window(mut window) => {
+                    let bytes = std::mem::take(&mut window.memory.bytes);
+                    let encoded = encode_window(encoder, self.separator, self.layout, &window, &mut ids, bytes)?;
+                    Ok(Done::Window(window.source_bytes, window.memory.text, encoded))
+                }
+            });
+            shared.write(number, done);
+        }
+    }
+}
+
+impl Shared<'_, '_> {
+    fn is_over(&self) -> bool {
+        self.over.load(Ordering::Relaxed) || self.stop.load(Ordering::Relaxed)
+    }
+
+    /// The next step of the text and its number, as soon as no more than `ahead` of them wait to be written.
+    fn read(&self, ahead: u64) -> Option<(u64, Result<Step<'_>, Error>)> {
+        let mut reader = lock(&self.reader);
+        let number = reader.steps();
+        let mut ready = lock(&self.ready);
+        while number >= ready.next + ahead && !self.is_over() {
+            let waited = self.written.wait_timeout(ready, Duration::from_millis(50));
+            ready = waited.unwrap_or_else(PoisonError::into_inner).0;
+        }
+        drop(ready);
+        if self.is_over() {
+            return None;
+        }
+        let memory = lock(&self.spare).pop().unwrap_or_default();
+        reader.next(memory).map(|step| (number, step))
+    }
+
+    /// Writes a step that is done, and those that wait behind it; or leaves it to the thread that is writing, or whose
+    /// own step comes first.
+    fn write(&self, number: u64, done: Result<Done, Error>) {
+        let mut ready = lock(&self.ready);
+        ready.steps.insert(number, done);
+        if ready.writing {
+            return;
+        }
+        ready.writing = true;
         loop {
-            let task = lock(waiting).recv();
-            let Ok(Task { source, start, memory: Memory { text, bytes }, done }) = task else { return };
-            let encoded = encode_window(encoder, self.separator, self.layout, (&text, start), &mut ids, bytes);
-            // The writer has gone if another window failed before this one.
-            let _ = done.send(encoded.map(|encoded| (text, encoded)).map_err(|error| in_file(source, error)));
-        }
-    }
-}
-
-/// Writes what comes, and reports the bytes of text that it came from, until there is no more.
-fn write_all(
-    in_order: &Receiver<Step>,
-    sink: &mut Sink<'_>,
-    spare: &Mutex<Vec<Memory>>,
-    report: &Sender<u64>,
-) -> Result<(), Error> {
-    for step in in_order {
-        match step {
-            Step::Window(place) => {
-                // An encoder that ends without an answer has panicked, which reaches the caller by itself.
-                let (text, encoded) = place.recv().unwrap_or(Err(Error::Interrupted))?;
-                sink.write(&encoded)?;
-                // The receiver waits until this sender is gone.
-                report.send(text.len() as u64).unwrap_or_default();
-                lock(spare).push(Memory { text, bytes: encoded.bytes });
+            let next = ready.next;
+            let Some(done) = ready.steps.remove(&next) else { break };
+            ready.next += 1;
+            drop(ready);
+            let outcome = done.and_then(|done| self.write_one(done));
+            ready = lock(&self.ready);
+            self.written.notify_all();
+            if let Err(error) = outcome {
+                ready.failed = Some(error);
+                self.over.store(true, Ordering::Relaxed);
+                return; // and nobody writes any more
             }
-            Step::EndOfSource => sink.end_document()?,
-            Step::Failed(error) => return Err(error),
+        }
+        ready.writing = false;
+    }
+
+    fn write_one(&self, done: Done) -> Result<(), Error> {
+        let mut sink = lock(&self.sink);
+        match done {
+            Done::EndOfSource => sink.end_document(),
+            Done::Window(source_bytes, text, encoded) => {
+                sink.write(&encoded)?;
+                self.done.fetch_add(source_bytes, Ordering::Relaxed);
+                lock(&self.spare).push(Memory { text, bytes: encoded.bytes });
+                Ok(())
+            }
         }
     }
-    Ok(())
 }
 
-/// Names the file in an error about its text.
-fn in_file(source: &Path, error: Error) -> Error {
-    match error {
-        Error::UnknownCharacter { .. } | Error::NotUtf8 { .. } => wrong(source, "", error.to_string()),
-        other => other,
+/// A panic, which reaches the caller by itself, ends the other threads, too.
+struct OverOnPanic<'a>(&'a AtomicBool);
+
+impl Drop for OverOnPanic<'_> {
+    fn drop(&mut self) {
+        if std::thread::panicking() {
+            self.0.store(true, Ordering::Relaxed);
+        }
     }
 }

@@ -71,11 +71,8 @@ impl<'a> Sink<'a> {
     }
 
     fn write_bytes(&mut self, bytes: &[u8]) -> Result<(), Error> {
-        const NEAR: usize = 1 << 15; // bytes that stay near the processor from the hash to the file
-        for bytes in bytes.chunks(NEAR) {
-            self.hash.update(bytes);
-            self.target.write(bytes)?;
-        }
+        self.hash.update(bytes);
+        self.target.write(bytes)?;
         self.written.bytes += bytes.len() as u64;
         Ok(())
     }
@@ -91,6 +88,9 @@ impl<'a> Sink<'a> {
     }
 }
 
+/// The bytes of a window go past the buffer; it is for ends of documents and ids between windows.
+const NEARLY_NOTHING: usize = 1 << 14;
+
 /// A file that is written aside and takes its name when it is whole.
 struct Output {
     path: PathBuf,
@@ -102,7 +102,7 @@ impl Output {
     fn new(path: &Path) -> Result<Self, Error> {
         let unfinished = Unfinished::beside(path)?;
         let file = File::create(unfinished.path()).map_err(|error| io(path, &error))?;
-        Ok(Self { path: path.to_owned(), file: BufWriter::with_capacity(1 << 18, file), unfinished })
+        Ok(Self { path: path.to_owned(), file: BufWriter::with_capacity(NEARLY_NOTHING, file), unfinished })
     }
 
     fn write(&mut self, bytes: &[u8]) -> Result<(), Error> {

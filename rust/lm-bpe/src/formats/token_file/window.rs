@@ -1,5 +1,10 @@
 //! One window of text to the bytes of its ids, without knowing what came before it.
+use std::path::Path;
+
+use super::super::error::wrong;
 use super::Layout;
+use super::lines::document;
+use super::reader::Window;
 use crate::encode::moved;
 use crate::{Encoder, Error, Part, SpecialTokens};
 
@@ -19,18 +24,37 @@ pub(super) struct Encoded {
     pub(super) open: bool,
 }
 
-/// Encodes `text`, whose first byte is byte `start` of its file. `ids` and `bytes` are memory to be used again.
+/// Encodes a window. `ids` and `bytes` are memory to be used again.
 pub(super) fn encode_window(
+    encoder: &mut Encoder,
+    separator: &SpecialTokens,
+    layout: &Layout,
+    window: &Window<'_>,
+    ids: &mut Vec<u32>,
+    mut bytes: Vec<u8>,
+) -> Result<Encoded, Error> {
+    ids.clear();
+    let encoded = match &layout.field {
+        None => encode_text(encoder, separator, layout, (&window.memory.text, window.start), ids)
+            .map_err(|error| in_file(window.source, "", error))?,
+        Some(field) => encode_lines(encoder, layout, field, window, ids)?,
+    };
+    bytes.clear();
+    write_ids(ids, layout.wide, &mut bytes);
+    let (tokens, largest_id) = (ids.len() as u64, ids.iter().max().copied());
+    Ok(Encoded { bytes, tokens, largest_id, ..encoded })
+}
+
+/// Text with separators, whose first byte is byte `start` of its file.
+fn encode_text(
     encoder: &mut Encoder,
     separator: &SpecialTokens,
     layout: &Layout,
     (text, start): (&[u8], usize),
     ids: &mut Vec<u32>,
-    mut bytes: Vec<u8>,
 ) -> Result<Encoded, Error> {
     let mut encoded = Encoded::default();
     let mut at = 0;
-    ids.clear();
     for part in separator.split(text) {
         match part {
             Part::Text(text) => {
@@ -51,10 +75,41 @@ pub(super) fn encode_window(
             }
         }
     }
-    bytes.clear();
-    write_ids(ids, layout.wide, &mut bytes);
-    let (tokens, largest_id) = (ids.len() as u64, ids.iter().max().copied());
-    Ok(Encoded { bytes, tokens, largest_id, ..encoded })
+    Ok(encoded)
+}
+
+/// JSON lines, each a document; blank ones are none.
+fn encode_lines(
+    encoder: &mut Encoder,
+    layout: &Layout,
+    field: &str,
+    window: &Window<'_>,
+    ids: &mut Vec<u32>,
+) -> Result<Encoded, Error> {
+    let mut encoded = Encoded::default();
+    for (number, line) in (window.line..).zip(window.memory.text.split(|&byte| byte == b'\n')) {
+        if line.trim_ascii().is_empty() {
+            continue;
+        }
+        let place = || format!("line {number}");
+        let text = document(line, field).map_err(|problem| wrong(window.source, place(), problem))?;
+        if text.is_empty() {
+            continue;
+        }
+        encoder.encode_ordinary(text.as_bytes(), ids).map_err(|error| in_file(window.source, &place(), error))?;
+        encoded.text_bytes += text.len() as u64;
+        ids.extend(layout.append);
+        encoded.ends.push(ids.len() as u64);
+    }
+    Ok(encoded)
+}
+
+/// Names the file, and the place in it, in an error about its text.
+fn in_file(source: &Path, place: &str, error: Error) -> Error {
+    match error {
+        Error::UnknownCharacter { .. } | Error::NotUtf8 { .. } => wrong(source, place, error.to_string()),
+        other => other,
+    }
 }
 
 /// Appends ids as they stand in a file.

@@ -1,0 +1,156 @@
+//! JSON lines: each line a JSON object, one field of which is a document's text.
+use std::borrow::Cow;
+use std::fmt;
+use std::io::{self, Read};
+
+use serde::Deserializer;
+use serde::de::{DeserializeSeed, IgnoredAny, MapAccess, Visitor};
+
+/// Reads a stream in windows of whole lines. Memory: one window, longer only for a longer line.
+pub(super) struct Lines<R> {
+    source: R,
+    size: usize,
+    /// What was read behind the last line end.
+    rest: Vec<u8>,
+}
+
+impl<R: Read> Lines<R> {
+    pub(super) fn new(source: R, size: usize) -> Self {
+        Self { source, size, rest: Vec::new() }
+    }
+
+    /// Replaces the contents of `window` by the next lines of the stream; `false` at its end.
+    pub(super) fn next(&mut self, window: &mut Vec<u8>) -> io::Result<bool> {
+        std::mem::swap(window, &mut self.rest);
+        self.rest.clear();
+        let mut searched = 0; // what is known to hold no line end
+        loop {
+            let wanted = self.size.max(window.len()); // at least as much again as a line so far has
+            let read = self.source.by_ref().take(wanted as u64).read_to_end(window)?;
+            if read < wanted {
+                return Ok(!window.is_empty());
+            }
+            if let Some(end) = window[searched..].iter().rposition(|&byte| byte == b'\n') {
+                let end = searched + end + 1;
+                self.rest.extend_from_slice(&window[end..]);
+                window.truncate(end);
+                return Ok(true);
+            }
+            searched = window.len();
+        }
+    }
+}
+
+/// The text in a line's field, or what is wrong with the line. Of a field that comes twice the last one counts.
+pub(super) fn document<'a>(line: &'a [u8], field: &str) -> Result<Cow<'a, str>, String> {
+    let mut json = serde_json::Deserializer::from_slice(line);
+    let found = Object(field).deserialize(&mut json).and_then(|found| json.end().map(|()| found));
+    match found {
+        Ok(Some(text)) => Ok(text),
+        Ok(None) => Err(format!("the object has no field {field:?}")),
+        Err(error) => {
+            // serde_json says "at line 1 column 7" of the one line that it was given
+            let (message, column) = (error.to_string(), error.column());
+            let message = message.split(" at line ").next().unwrap_or(&message);
+            Err(format!("{message} (at column {column})"))
+        }
+    }
+}
+
+/// An object of which one field is wanted.
+struct Object<'f>(&'f str);
+
+impl<'de> DeserializeSeed<'de> for Object<'_> {
+    type Value = Option<Cow<'de, str>>;
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Self::Value, D::Error> {
+        source.deserialize_map(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Object<'_> {
+    type Value = Option<Cow<'de, str>>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        write!(to, "a JSON object with a string {:?}", self.0)
+    }
+
+    fn visit_map<A: MapAccess<'de>>(self, mut map: A) -> Result<Self::Value, A::Error> {
+        let mut found = None;
+        while let Some(name) = map.next_key_seed(Text)? {
+            if name == self.0 {
+                found = Some(map.next_value_seed(Text)?);
+            } else {
+                map.next_value::<IgnoredAny>()?;
+            }
+        }
+        Ok(found)
+    }
+}
+
+/// A string, borrowed where it has no escapes.
+struct Text;
+
+impl<'de> DeserializeSeed<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn deserialize<D: Deserializer<'de>>(self, source: D) -> Result<Self::Value, D::Error> {
+        source.deserialize_str(self)
+    }
+}
+
+impl<'de> Visitor<'de> for Text {
+    type Value = Cow<'de, str>;
+
+    fn expecting(&self, to: &mut fmt::Formatter<'_>) -> fmt::Result {
+        to.write_str("a string")
+    }
+
+    fn visit_borrowed_str<E>(self, text: &'de str) -> Result<Self::Value, E> {
+        Ok(Cow::Borrowed(text))
+    }
+
+    fn visit_str<E>(self, text: &str) -> Result<Self::Value, E> {
+        Ok(Cow::Owned(text.to_owned()))
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+
+    #[test]
+    fn windows_of_lines_join_to_the_stream_and_end_with_a_line() {
+        let text = b"a\n\nbcd\nefghijklmnopqrstuvwxyz\n\n\nend".repeat(9);
+        for size in 1..80 {
+            let (mut lines, mut window, mut joined) = (Lines::new(&text[..], size), Vec::new(), Vec::new());
+            while lines.next(&mut window).unwrap() {
+                joined.extend_from_slice(&window);
+                assert!(window.ends_with(b"\n") || joined.len() == text.len(), "{size}");
+            }
+            assert_eq!(joined, text, "{size}");
+        }
+    }
+
+    #[test]
+    fn the_field_is_found_among_others_and_unescaped() {
+        let line =
+            br#" {"id": [1, {"text": "no"}], "text": "first", "te\u0078t": "a\u00e9\ud83d\ude00\n\"b", "z": null} "#;
+        assert_eq!(document(line, "text").unwrap(), "aé😀\n\"b");
+        assert!(matches!(document(br#"{"text":"as it is"}"#, "text").unwrap(), Cow::Borrowed("as it is")));
+    }
+
+    #[test]
+    fn a_line_without_the_text_says_what_is_wrong_and_where() {
+        for (line, wanted) in [
+            (r#"{"title": "a"}"#, r#"the object has no field "text""#),
+            (r#"{"text": 5}"#, "invalid type: integer `5`, expected a string (at column 10)"),
+            (r#"["text"]"#, r#"invalid type: sequence, expected a JSON object with a string "text" (at column 0)"#),
+            (r#"{"text": "a""#, "EOF while parsing an object (at column 12)"),
+            (r#"{"text": "a"} {}"#, "trailing characters (at column 15)"),
+            (r#"{"text": "\ud800"}"#, "unexpected end of hex escape (at column 17)"),
+        ] {
+            assert_eq!(document(line.as_bytes(), "text").unwrap_err(), wanted, "{line}");
+        }
+    }
+}

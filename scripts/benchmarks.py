@@ -3,6 +3,7 @@
     uv run python scripts/benchmarks.py                        # every benchmark of every package: half an hour
     uv run python scripts/benchmarks.py lm-core --only step    # one package; the benchmarks whose name begins so
     uv run python scripts/benchmarks.py --text books.txt       # a text of yours (default: Python's own standard library)
+    uv run python scripts/benchmarks.py lm-train --only first-minute --more "--shakespeare input.txt"     # further arguments
     uv run python scripts/benchmarks.py --write                # nothing is measured: the documents follow the newest records
 
 Which benchmarks there are stands in `benchmarking/table.toml`. Each package has an environment of its own under `.benchmarks/`, with
@@ -16,11 +17,13 @@ the newest of each package into `docs/benchmarks.md`, with a picture, and betwee
 import argparse
 import json
 import os
+import shlex
 import subprocess
 import sys
 import tempfile
 import tomllib
 from collections.abc import Sequence
+from dataclasses import replace
 from pathlib import Path
 
 from benchmarking.documents import write_documents
@@ -49,11 +52,12 @@ def environment(package: str, folder: Path) -> Path:
     return python
 
 
-def measure(python: Path, package: str, benchmark: Benchmark, text: str | None) -> Benchmark:
-    """Runs one benchmark and gives it back with its rows."""
+def measure(python: Path, package: str, benchmark: Benchmark, text: str | None, more: list[str]) -> Benchmark:
+    """Runs one benchmark, `more` behind its own arguments, and gives it back with its rows."""
     words = [word for word in benchmark.command if word != "{text}"]
     if "{text}" in benchmark.command and text:
         words += [benchmark.text_flag, text] if benchmark.text_flag else [text]
+    words += more
     script = ROOT / "packages" / package / "benchmarks" / words[0]
     print(f"{package} {benchmark.name}: {' '.join(words)}", flush=True)
     done = subprocess.run(
@@ -61,7 +65,8 @@ def measure(python: Path, package: str, benchmark: Benchmark, text: str | None) 
     )
     if done.returncode:
         raise SystemExit(f"{script.relative_to(ROOT)} ended with {done.returncode}; what it said is above")
-    return benchmark.with_rows(read_rows(json.loads(done.stdout)))
+    shown = [*benchmark.command, *(Path(word).name for word in more)]  # no path of a machine in a record
+    return replace(benchmark, command=shown, rows=read_rows(json.loads(done.stdout)))
 
 
 def main(arguments: Sequence[str] | None = None) -> int:
@@ -73,6 +78,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     )
     parser.add_argument("--only", metavar="NAME", help="benchmarks whose name begins so")
     parser.add_argument("--text", type=Path, help="the text to measure on, where a benchmark reads one")
+    parser.add_argument("--more", default="", help="further arguments of the one benchmark that --only names")
     parser.add_argument(
         "--environments", type=Path, default=ROOT / ".benchmarks", help="folder of the environments"
     )
@@ -83,6 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
         parser.error(f"unknown package {wrong[0]!r}; there are {', '.join(SIBLINGS)}")
     if options.text and not options.text.is_file():
         parser.error(f"there is no file {options.text}")
+    if options.more and not (options.only and len(options.packages) == 1):
+        parser.error("--more is for one benchmark: name its package, and the benchmark with --only")
+    more = shlex.split(options.more)
+    more = [str(Path(word).resolve()) if Path(word).is_file() else word for word in more]
     if not options.write:
         table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
         for package in options.packages or SIBLINGS:
@@ -98,7 +108,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
             text = str(options.text.resolve()) if options.text else None
             with tempfile.TemporaryDirectory() as elsewhere:
                 os.chdir(elsewhere)  # what a benchmark leaves behind goes with the folder
-                measured = [measure(python, package, each, text) for each in chosen]
+                measured = [measure(python, package, each, text, more) for each in chosen]
                 os.chdir(ROOT)
             record = Record(
                 package, today(), hardware(python, package), (before, os.getloadavg()[0]), measured

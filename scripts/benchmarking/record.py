@@ -86,9 +86,6 @@ class Benchmark:
     text_flag: str = ""
     rows: list[Row] = field(default_factory=list)
 
-    def with_rows(self, rows: list[Row]) -> "Benchmark":
-        return replace(self, rows=rows)
-
 
 @dataclass(frozen=True)
 class Record:

@@ -132,6 +132,17 @@ def test_a_run_stopped_on_two_ranks_goes_on_on_one_two_and_four(home, two, tmp_p
     same_bits(state(again), state(home / "runs/two"))
 
 
+def test_packed_rows_of_unequal_length_weigh_the_same_on_two_ranks_as_on_one(home, tmp_path):
+    settings = ["--config", str(home / "run.toml"), "--order", "packed", "--steps", "6"]
+    for name, world in (("packed-one", 1), ("packed-two", 2)):
+        ended = run_ranks(world, [*settings, "--name", name], tmp_path / name)
+        assert [rank.code for rank in ended] == [0] * world, ended
+    assert_close(home / "runs/packed-one", home / "runs/packed-two")
+    tokens = figures(home / "runs/packed-one", "tokens")
+    assert tokens == figures(home / "runs/packed-two", "tokens")
+    assert 0 < tokens[-1]["tokens"] < 6 * 8 * 16  # padding is not counted
+
+
 def Batches_of(home: Path) -> Batches:
     from lm_train.dataset import TokenDataset
 

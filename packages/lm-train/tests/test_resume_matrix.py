@@ -53,7 +53,7 @@ def everything_at_once(home, **changes):
     ("name", "changes"),
     [
         ("muon", {"optim": OptimConfig(momentum_warmup=6, ema=0.9)}),
-        ("adamw", {"optim": OptimConfig(name="adamw", weight_decay=0.1, ema=0.5)}),
+        ("adamw", {"optim": OptimConfig(name="adamw", weight_decay=0.1, ema=0.5), "order": "packed"}),
         ("schedule-free", {"optim": SCHEDULE_FREE, "schedule": CONSTANT}),
     ],
 )

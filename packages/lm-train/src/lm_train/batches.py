@@ -22,6 +22,9 @@ from lm_train.permutation import Indices, Permutation, keyed_below
 ORDER_VERSION = 1
 _EPOCHS_KEPT = 64
 
+Batch = tuple[Tensor, ...]
+"""(inputs, targets), and where the documents of a row are kept apart their numbers: int64, (rows, context) each."""
+
 
 class Batches:
     """Training batches. `batch(step)` -> (inputs, targets), int64, (batch, context); targets are the inputs one later.
@@ -29,6 +32,8 @@ class Batches:
     windows          windows an epoch, the same number in every epoch
     steps_per_epoch  windows / batch; a batch may lie across the end of an epoch, nothing is dropped
     """
+
+    windows: int
 
     def __init__(
         self, dataset: TokenDataset, *, context: int, batch: int, seed: int, split: str = "train"
@@ -42,38 +47,46 @@ class Batches:
             seed,
             split,
         )
-        predicted = dataset.tokens(split) - 1
-        if predicted < context:
-            raise TooFewTokensError(_too_few(dataset, split, context))
+        self._lay_out()
+
+    def _lay_out(self) -> None:
+        """Work out what an epoch consists of."""
+        predicted = self.dataset.tokens(self.split) - 1
+        if predicted < self.context:
+            raise TooFewTokensError(_too_few(self.dataset, self.split, self.context))
         # One number of windows for all epochs, such that offsets of at least 0 .. context-1 are possible behind it. What an
         # epoch leaves out at both ends is less than two windows, and other epochs have it.
-        self.windows = max(1, (predicted - (context - 1)) // context)
-        self._offsets = predicted - self.windows * context + 1
+        self.windows = max(1, (predicted - (self.context - 1)) // self.context)
+        self._offsets = predicted - self.windows * self.context + 1
 
     @property
     def steps_per_epoch(self) -> float:
         return self.windows / self.batch_size
 
     @property
-    def tokens_per_step(self) -> int:
+    def tokens_per_step(self) -> float:
+        """Tokens that a step is trained on, in the mean over an epoch."""
         return self.batch_size * self.context
 
     def epoch(self, step: int) -> float:
         """Epochs finished before `step`."""
         return step * self.batch_size / self.windows
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+    def batch(self, step: int) -> Batch:
         """The global batch of a step."""
         return self.rows(step, 0, self.batch_size)
 
-    def rows(self, step: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def rows(self, step: int, start: int, stop: int) -> Batch:
         """Rows start .. stop-1 of `batch(step)`: one rank's or one micro-batch's part of it."""
-        return self.read(self.starts(samples_of(step, start, stop, self.batch_size)))
+        return self.read(samples_of(step, start, stop, self.batch_size))
+
+    def tokens(self, step: int) -> int:
+        """Tokens that the step is trained on: the targets of its global batch that are not padding."""
+        return int(self.filled(samples_of(step, 0, self.batch_size, self.batch_size)).sum())
 
     def window_starts(self, step: int) -> list[int]:
         """Where each row of the batch begins in the split, in tokens."""
-        first = step * self.batch_size
-        return [int(start) for start in self.starts(np.arange(first, first + self.batch_size))]
+        return [int(start) for start in self.starts(samples_of(step, 0, self.batch_size, self.batch_size))]
 
     def where(self, step: int) -> str:
         """Where the batch is in the text, for a message."""
@@ -89,10 +102,14 @@ class Batches:
             starts[here] = offset + self.context * order(places[here])
         return starts
 
-    def read(self, starts: Indices) -> tuple[Tensor, Tensor]:
-        """The windows that begin at these tokens, as inputs and targets."""
-        ids = np.empty((len(starts), self.context + 1), np.int64)
-        for row, start in enumerate(starts):
+    def filled(self, samples: Indices) -> Indices:
+        """How many targets each of these samples has."""
+        return np.full(len(samples), self.context)
+
+    def read(self, samples: Indices) -> Batch:
+        """The rows of these samples of the run."""
+        ids = np.empty((len(samples), self.context + 1), np.int64)
+        for row, start in enumerate(self.starts(samples)):
             ids[row] = self.dataset.read(self.split, int(start), self.context + 1)
         return _inputs_and_targets(ids)
 
@@ -123,7 +140,8 @@ class ValidationWindows:
 
     Windows follow each other without overlap, so each token but the split's first is predicted once; what is left at the end and
     fills no window is not predicted. A split shorter than one window is one shorter window. With `windows` given and fewer
-    than there are, that many are taken at even distances, always the same.
+    than there are, that many are taken at even distances, always the same. `apart`: with a third tensor that numbers the documents of
+    a row, a new one at each end-of-text, for a model that was trained on documents that do not see each other.
     """
 
     def __init__(
@@ -134,6 +152,7 @@ class ValidationWindows:
         batch: int,
         windows: int | None = None,
         split: str = "valid",
+        apart: bool = False,
     ) -> None:
         predicted = dataset.tokens(split) - 1
         if predicted < 1:
@@ -141,6 +160,7 @@ class ValidationWindows:
                 f"need at least 2 tokens to predict one, got {predicted + 1} in the {split} split of {dataset.folder}; hold out more text"
             )
         self.dataset, self.batch_size, self.split = dataset, batch, split
+        self._end_of_text = dataset.end_of_text if apart else None
         self.context = min(context, predicted)
         there = predicted // self.context
         self.windows = there if windows is None else min(windows, there)
@@ -155,17 +175,20 @@ class ValidationWindows:
         """Batches."""
         return -(-self.windows // self.batch_size)
 
-    def __iter__(self) -> Iterator[tuple[Tensor, Tensor]]:
+    def __iter__(self) -> Iterator[Batch]:
         return (self[number] for number in range(len(self)))
 
-    def __getitem__(self, number: int) -> tuple[Tensor, Tensor]:
+    def __getitem__(self, number: int) -> Batch:
         if not 0 <= number < len(self):
             raise IndexError(f"batch {number} of {len(self)}")
         starts = self._starts[number * self.batch_size : (number + 1) * self.batch_size]
         ids = np.stack(
             [self.dataset.read(self.split, start, self.context + 1).astype(np.int64) for start in starts]
         )
-        return _inputs_and_targets(ids)
+        inputs, targets = _inputs_and_targets(ids)
+        if self._end_of_text is None:
+            return inputs, targets
+        return inputs, targets, (inputs == self._end_of_text).cumsum(1)
 
     @functools.cached_property
     def text_bytes(self) -> int | None:
@@ -176,7 +199,7 @@ class ValidationWindows:
         if self.dataset.tokenizer_fingerprint is None:
             return None
         lengths = self.dataset.bytes_of_tokens()
-        return sum(int(lengths[targets.numpy()].sum()) for _, targets in self)
+        return sum(int(lengths[targets.numpy()].sum()) for _, targets, *_ in self)
 
 
 def _inputs_and_targets(ids: np.ndarray[tuple[int, ...], np.dtype[np.int64]]) -> tuple[Tensor, Tensor]:

@@ -19,13 +19,15 @@ def check_compiler(flag: str, kind: str) -> None:
         raise ConfigError(f"{flag}: needs a C++ compiler on a CPU; install g++ or clang, or leave it out")
 
 
-def compile_blocks(model: Transformer, inputs: torch.Tensor, targets: torch.Tensor) -> None:
+def compile_blocks(
+    model: Transformer, inputs: torch.Tensor, targets: torch.Tensor, documents: torch.Tensor | None = None
+) -> None:
     """Compile every block in place for batches of this shape, here and now; changes neither weights nor random numbers."""
     for block in model.blocks:
         block.compile()
     devices = [inputs.device] if inputs.is_cuda else []
     with torch.random.fork_rng(devices=devices):
-        model.loss(inputs, targets).backward()  # type: ignore[no-untyped-call]
+        model.loss(inputs, targets, documents=documents).backward()  # type: ignore[no-untyped-call]
     model.zero_grad(set_to_none=True)
 
 

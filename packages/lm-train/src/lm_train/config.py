@@ -63,6 +63,10 @@ class TrainConfig:
     """bpe (trained on the text), characters, or a tokenizer.json of your own."""
     vocab_size: Annotated[int, Parameter(group=_RUN)] = 4096
     """Tokens of a tokenizer that is trained here."""
+    order: Annotated[Literal["windows", "packed"], Parameter(group=_RUN)] = "windows"
+    """windows: the text cut every context tokens. packed: whole documents, best fit, each row beginning at one."""
+    separate_documents: Annotated[bool, Parameter(group=_RUN)] = True
+    """With packed: no token sees another document of its row."""
     batch: Annotated[int, Parameter(group=_RUN)] = 8
     """Windows a step."""
     micro_batch: Annotated[int | None, Parameter(group=_RUN)] = None
@@ -161,7 +165,13 @@ class TrainConfig:
         return self.minutes if self.minutes or self.steps or self.tokens or self.epochs else DEFAULT_MINUTES
 
     @property
+    def keeps_apart(self) -> bool:
+        """Whether tokens see their own document only."""
+        return self.order == "packed" and self.separate_documents
+
+    @property
     def tokens_per_step(self) -> int:
+        """Places for tokens; packed rows are not quite full."""
         return self.batch * self.model.context
 
     @property

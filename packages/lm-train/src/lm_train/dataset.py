@@ -13,7 +13,7 @@ import bisect
 import functools
 import hashlib
 import itertools
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from pathlib import Path
 
 import numpy as np
@@ -133,9 +133,13 @@ class TokenDataset:
 
     def document_ends(self, split: str = "train") -> npt.NDArray[np.uint64]:
         """Where each document of a split ends, in tokens from the split's start (its end-of-text token included)."""
+        return np.concatenate([np.empty(0, np.uint64), *self.document_ends_by_file(split)])
+
+    def document_ends_by_file(self, split: str = "train") -> Iterator[npt.NDArray[np.uint64]]:
+        """The same, one file's after the other: no more than one file's are in memory."""
         if not self.info:
             raise DatasetError(f"{self.folder} does not say where its documents end")
-        found, start = [np.empty(0, np.uint64)], 0
+        start = 0
         for name, shard in self.info.splits[self._known(split)].items():
             ends = TokenFile(self.folder / index_name(name), _INDEX_DTYPE, shard.documents).read(
                 0, shard.documents
@@ -146,9 +150,8 @@ class TokenDataset:
                 raise DatasetError(
                     f"{self.folder / index_name(name)} is damaged: its document ends do not rise to {shard.tokens:,}"
                 )
-            found.append(ends.astype(np.uint64) + np.uint64(start))
+            yield ends.astype(np.uint64) + np.uint64(start)
             start += shard.tokens
-        return np.concatenate(found)
 
     def load_tokenizer(self) -> Tokenizer:
         """The tokenizer that made the ids, its fingerprint checked. `DatasetError` for a foreign dataset."""

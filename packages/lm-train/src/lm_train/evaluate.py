@@ -50,9 +50,14 @@ def evaluate(
                     return None
                 number = first + ranks.rank
                 if number < len(windows) or ranks.lockstep:
-                    inputs, targets = (ids.to(device.kind) for ids in windows[min(number, len(windows) - 1)])
+                    inputs, targets, *documents = (
+                        ids.to(device.kind) for ids in windows[min(number, len(windows) - 1)]
+                    )
                     with device.autocast():
-                        loss = model.loss(inputs, targets).item()
+                        if documents:
+                            loss = model.loss(inputs, targets, documents=documents[0]).item()
+                        else:
+                            loss = model.loss(inputs, targets).item()
                     nats += loss * targets.numel() if number < len(windows) else 0.0
     finally:
         model.train()

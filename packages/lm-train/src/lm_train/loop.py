@@ -105,8 +105,9 @@ class Loop:
 
     def _record(self, result: StepResult) -> None:
         s, state = self.s, self.s.state
+        tokens = s.batches.tokens(state.step)
         state.step += 1
-        state.tokens += s.config.tokens_per_step
+        state.tokens += tokens
         if result.updated:
             old = state.smoothed_loss
             state.smoothed_loss = (
@@ -119,7 +120,7 @@ class Loop:
             loss=result.loss if result.updated else None,
             grad_norm=result.grad_norm if result.updated else None,
             **s.optimizers.row(),
-            tokens_per_second=round(s.config.tokens_per_step / s.recent[-1], 1),
+            tokens_per_second=round(tokens / s.recent[-1], 1),
             **(s.exchange.figures.row() if s.exchange else {}),
         )
         if s.exchange and s.exchange.figures.stop_asked and not self.stop.requested:

@@ -15,7 +15,11 @@ def score_mixed(s: Session, stop: Stop) -> None:
         if "valid" not in part.dataset.splits:
             continue
         windows = ValidationWindows(
-            part.dataset, context=c.model.context, batch=c.batch, windows=c.evaluate.windows
+            part.dataset,
+            context=c.model.context,
+            batch=c.batch,
+            windows=c.evaluate.windows,
+            apart=c.keeps_apart,
         )
         with s.ranks.patience(), s.optimizers.resting():
             found = evaluate(s.model, windows, s.device, stopped=lambda: stop.requested is not None)

@@ -14,12 +14,12 @@ from dataclasses import dataclass
 
 import numpy as np
 import torch
-from torch import Tensor
 
-from lm_train.batches import Batches, samples_of
+from lm_train.batches import Batch, Batches, samples_of
 from lm_train.config import TrainConfig
 from lm_train.dataset import TokenDataset
 from lm_train.errors import ConfigError
+from lm_train.packed_batches import PackedBatches
 from lm_train.permutation import Indices, Permutation
 
 ORDER_VERSION = 1
@@ -50,11 +50,16 @@ class Mixture:
         batch: int,
         seed: int,
         name: str,
+        order: str = "windows",
+        apart: bool = True,
     ) -> None:
-        self.context, self.batch_size, self.seed = context, batch, seed
+        self.batch_size, self.seed = batch, seed
         self.names = [name, *(part.name for part in mixed)]
         datasets = [dataset, *(part.dataset for part in mixed)]
-        self.parts = [Batches(each, context=context, batch=batch, seed=seed) for each in datasets]
+        self.parts = [
+            ordered_batches(each, context=context, batch=batch, seed=seed, order=order, apart=apart)
+            for each in datasets
+        ]
         self.places = np.array(places_of([part.share for part in mixed]))
         self._edges = np.concatenate([[0], np.cumsum(self.places)])
 
@@ -63,19 +68,34 @@ class Mixture:
         """Steps in which the first part's windows are all taken once."""
         return self.parts[0].windows * BLOCK / int(self.places[0]) / self.batch_size
 
-    def batch(self, step: int) -> tuple[Tensor, Tensor]:
+    @property
+    def tokens_per_step(self) -> float:
+        """Tokens that a step is trained on, in the mean."""
+        each = np.array([part.tokens_per_step for part in self.parts])
+        return float((each * self.places).sum()) / BLOCK
+
+    def batch(self, step: int) -> Batch:
         """The global batch of a step."""
         return self.rows(step, 0, self.batch_size)
 
-    def rows(self, step: int, start: int, stop: int) -> tuple[Tensor, Tensor]:
+    def rows(self, step: int, start: int, stop: int) -> Batch:
         """Rows start .. stop-1 of `batch(step)`."""
-        parts, samples = self.assigned(samples_of(step, start, stop, self.batch_size))
-        inputs = torch.empty((stop - start, self.context), dtype=torch.int64)
-        targets = torch.empty_like(inputs)
-        for number in np.unique(parts):
-            part, here = self.parts[number], np.flatnonzero(parts == number)
-            inputs[here], targets[here] = part.read(part.starts(samples[here]))
-        return inputs, targets
+        taken = self._taken(samples_of(step, start, stop, self.batch_size))
+        places = np.concatenate([here for _, here, _ in taken])
+        parts = [part.read(samples) for part, _, samples in taken]
+        back = torch.from_numpy(np.argsort(places))
+        return tuple(torch.cat(tensors)[back] for tensors in zip(*parts, strict=True))
+
+    def tokens(self, step: int) -> int:
+        """Tokens that the step is trained on."""
+        taken = self._taken(samples_of(step, 0, self.batch_size, self.batch_size))
+        return sum(int(part.filled(samples).sum()) for part, _, samples in taken)
+
+    def _taken(self, samples: Indices) -> list[tuple[Batches, Indices, Indices]]:
+        """(part, which of the samples are of it, their numbers there) of each part that has any."""
+        parts, numbers = self.assigned(samples)
+        places = [(number, np.flatnonzero(parts == number)) for number in np.unique(parts)]
+        return [(self.parts[number], here, numbers[here]) for number, here in places]
 
     def assigned(self, samples: Indices) -> tuple[Indices, Indices]:
         """(the part that each sample of the run is of, its number among that part's samples)."""
@@ -109,14 +129,39 @@ def places_of(shares: Sequence[float]) -> list[int]:
     return places
 
 
+def ordered_batches(
+    dataset: TokenDataset, *, context: int, batch: int, seed: int, order: str, apart: bool
+) -> Batches:
+    """The batches of one dataset: windows, or packed documents that are `apart` or see each other."""
+    if order == "packed":
+        return PackedBatches(dataset, context=context, batch=batch, seed=seed, apart=apart)
+    return Batches(dataset, context=context, batch=batch, seed=seed)
+
+
 def training_batches(
     config: TrainConfig, dataset: TokenDataset, mixed: Sequence[MixedIn]
 ) -> Batches | Mixture:
     """The batches of a run."""
-    context, batch, seed = config.model.context, config.batch, config.seed
+    c, context = config, config.model.context
     if not mixed:
-        return Batches(dataset, context=context, batch=batch, seed=seed)
-    return Mixture(dataset, mixed, context=context, batch=batch, seed=seed, name=config.data)
+        return ordered_batches(
+            dataset,
+            context=context,
+            batch=c.batch,
+            seed=c.seed,
+            order=c.order,
+            apart=c.separate_documents,
+        )
+    return Mixture(
+        dataset,
+        mixed,
+        context=context,
+        batch=c.batch,
+        seed=c.seed,
+        name=c.data,
+        order=c.order,
+        apart=c.separate_documents,
+    )
 
 
 def data_fingerprint(dataset: TokenDataset, mixed: Sequence[MixedIn]) -> str:

@@ -74,15 +74,15 @@ class Permutation:
         for number in reversed(range(ROUNDS)) if inverse else range(ROUNDS):
             word = self._words[number]
             if number % 2 == 0:
-                shift = _hash(column, word, self.rows)
+                shift = hashed(column, word, self.rows)
                 row = (row - shift if inverse else row + shift) % self.rows
             else:
-                shift = _hash(row, word, self.columns)
+                shift = hashed(row, word, self.columns)
                 column = (column - shift if inverse else column + shift) % self.columns
         return row * self.columns + column
 
 
-def _hash(values: Indices, word: np.uint64, limit: int) -> Indices:
+def hashed(values: Indices, word: np.uint64, limit: int) -> Indices:
     """A keyed hash of each value, reduced to 0 .. limit-1 (the finalizer of splitmix64, modulo 2**64)."""
     mixed: Words = values.astype(np.uint64)
     mixed = (mixed + word) * np.uint64(0x9E3779B97F4A7C15)

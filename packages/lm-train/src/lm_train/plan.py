@@ -11,7 +11,9 @@ from lm_core.counts import flops_per_token, parameter_count
 
 from lm_train.config import TrainConfig
 from lm_train.device import Device, choose_device
+from lm_train.mixture import Mixture
 from lm_train.optimizers import Optimizers
+from lm_train.packed_batches import PackedBatches
 from lm_train.session import Session, model_config
 from lm_train.step import train_step
 from lm_train.view.display import clock
@@ -30,10 +32,11 @@ def describe(s: Session) -> list[str]:
     lines = [
         f"data       {c.data}: {count(train)} tokens{size}{held_out} ({data.folder})",
         *mixture_lines(s),
+        *packing_lines(s),
         f"tokenizer  {s.tokenizer.vocab_size:,} tokens, {s.bytes_per_token:.2f} bytes each",
         *model_lines(s.model.config),
         f"device     {s.device}",
-        f"run        {_budget(c, parameters)} ({s.run.path})",
+        f"run        {_budget(c, parameters, s.batches.tokens_per_step)} ({s.run.path})",
     ]
     if not s.ranks.alone:
         lines.append(
@@ -47,6 +50,22 @@ def mixture_lines(s: Session) -> list[str]:
     return [
         f"+ {m.share:6.1%}   {m.name}: {count(m.dataset.tokens('train'))} tokens ({m.dataset.folder})"
         for m in s.mixed
+    ]
+
+
+def packing_lines(s: Session) -> list[str]:
+    """With `--order packed`: how full the rows are."""
+    batches = s.batches
+    named = (
+        zip(batches.names, batches.parts, strict=True)
+        if isinstance(batches, Mixture)
+        else [(s.config.data, batches)]
+    )
+    return [
+        f"packed     {name}: {count(p.documents)} documents, {count(p.pieces - p.documents)} cuts, in {count(p.windows)} rows, "
+        f"{p.efficiency:.1%} full{', each document apart' if p.apart else ''}"
+        for name, p in named
+        if isinstance(p, PackedBatches)
     ]
 
 
@@ -135,9 +154,9 @@ def count(number: float) -> str:
     return f"{number:.0f}"
 
 
-def _budget(config: TrainConfig, parameters: int) -> str:
-    step = f"{config.tokens_per_step:,} tokens a step, {config.optim.name}"
+def _budget(config: TrainConfig, parameters: int, tokens_per_step: float) -> str:
+    step = f"{tokens_per_step:,.0f} tokens a step, {config.optim.name}"
     if config.budget_steps is None:
         return f"{config.budget_minutes:g} min of training, {step}"
-    tokens = config.budget_steps * config.tokens_per_step
+    tokens = config.budget_steps * tokens_per_step
     return f"{config.budget_steps:,} steps, {step}, {tokens / parameters:.2g} tokens a parameter"

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import math
 from dataclasses import asdict, dataclass, replace
 from pathlib import Path
 
@@ -86,17 +87,19 @@ def _train(config: TrainConfig, ranks: Ranks, display: Display, stop: Stop) -> R
         mixed = open_mixture(config, tokenizer, display)
     # What does not fit the data is told before there is a folder.
     check_vocabulary(config, dataset.vocab_size)
-    config = with_steps_of_epochs(config, training_batches(config, dataset, mixed))
+    config = with_steps_of_data(config, training_batches(config, dataset, mixed))
     run = RunFolder.create(Path(config.out), config.name, stem(config.data))
     with locked(run.path), stop.deferred():
         return _run(begin(config, run, dataset, mixed, tokenizer, ranks), display, stop)
 
 
-def with_steps_of_epochs(config: TrainConfig, batches: Batches | Mixture) -> TrainConfig:
-    """A budget in epochs as one in steps, which is what a run keeps: how long an epoch is, only its data says."""
-    if config.epochs is None:
-        return config
-    return replace(config, epochs=None, steps=max(1, round(config.epochs * batches.steps_per_epoch)))
+def with_steps_of_data(config: TrainConfig, batches: Batches | Mixture) -> TrainConfig:
+    """A budget that only the data can turn into steps, in steps, which is what a run keeps: epochs, and tokens of rows not quite full."""
+    if config.epochs is not None:
+        return replace(config, epochs=None, steps=max(1, round(config.epochs * batches.steps_per_epoch)))
+    if config.tokens is not None and config.order == "packed":
+        return replace(config, tokens=None, steps=math.ceil(config.tokens / batches.tokens_per_step))
+    return config
 
 
 def resume(
@@ -116,8 +119,8 @@ def _resume(folder: Path, config: TrainConfig, ranks: Ranks, display: Display, s
         with ranks.patience():
             dataset = reopen_corpus(run, config, display)
             mixed = reopen_mixture(run, config, dataset, display)
-        if config.epochs:
-            config = with_steps_of_epochs(config, training_batches(config, dataset, mixed))
+        if config.epochs or config.tokens:
+            config = with_steps_of_data(config, training_batches(config, dataset, mixed))
         with stop.deferred():
             return _run(reopen(run, config, dataset, mixed, ranks, display.say), display, stop)
 
@@ -135,9 +138,9 @@ def _follow(ranks: Ranks, stop: Stop) -> str:
 
 def _compile(s: Session) -> None:
     rows = s.config.micro_batch or s.config.batch // s.ranks.world
-    inputs, targets = (ids[:rows].to(s.device.kind) for ids in s.batches.batch(0))
+    batch = [ids.to(s.device.kind) for ids in s.batches.rows(0, 0, rows)]
     with s.device.autocast():
-        compile_blocks(s.model, inputs, targets)
+        compile_blocks(s.model, *batch)
 
 
 def _run(s: Session, display: Display, stop: Stop) -> RunResult:

@@ -96,7 +96,9 @@ class Session:
             return None
         c = self.config
         batch = max(1, c.batch // self.ranks.world)
-        return ValidationWindows(self.dataset, context=c.model.context, batch=batch, windows=count)
+        return ValidationWindows(
+            self.dataset, context=c.model.context, batch=batch, windows=count, apart=c.keeps_apart
+        )
 
     @property
     def closing_windows(self) -> int:
@@ -183,7 +185,7 @@ class Session:
             bits_per_byte=loss / math.log(2) / self.bytes_per_token,
             valid_bits_per_byte=held_out.bits_per_byte if held_out else None,
             lr=self.optimizers.lr,
-            tokens_per_second=self.config.tokens_per_step / self.step_seconds,
+            tokens_per_second=self.batches.tokens_per_step / self.step_seconds,
         )
 
     def settle(self, *, wait: bool) -> None:

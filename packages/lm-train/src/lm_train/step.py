@@ -10,11 +10,13 @@ from dataclasses import dataclass
 from typing import Protocol
 
 import torch
-from lm_core import Transformer
+from lm_core import IGNORED, Transformer
 from lm_core.optim import clip_grad_norm
 
+from lm_train.batches import Batch, Batches
 from lm_train.config import TrainConfig
 from lm_train.device import Device
+from lm_train.mixture import Mixture
 from lm_train.optimizers import Optimizers
 from lm_train.parallel.exchange import Exchange
 from lm_train.parallel.ranks import Ranks
@@ -48,7 +50,9 @@ class Learner(Protocol):
     @property
     def optimizers(self) -> Optimizers: ...
     @property
-    def ahead(self) -> ReadAhead[tuple[torch.Tensor, torch.Tensor]]: ...
+    def batches(self) -> Batches | Mixture: ...
+    @property
+    def ahead(self) -> ReadAhead[Batch]: ...
     @property
     def ranks(self) -> Ranks: ...
     @property
@@ -66,12 +70,12 @@ def run_step(learner: Learner, step: int, factor: float) -> StepResult:
             torch.manual_seed(keyed_below(1 << 62, "lm-train dropout", c.seed, step, ranks.rank))
     learner.optimizers.set_step(step, factor)
     with learner.ranges("read"):
-        inputs, targets = (ids.to(learner.device.kind) for ids in learner.ahead(step))
+        batch = [ids.to(learner.device.kind) for ids in learner.ahead(step)]
     return train_step(
         learner.model,
         learner.optimizers,
-        inputs,
-        targets,
+        *batch,
+        tokens=learner.batches.tokens(step),
         clip=c.optim.clip,
         micro_batch=c.micro_batch,
         autocast=learner.device.autocast,
@@ -85,8 +89,10 @@ def train_step(
     optimizers: Optimizers,
     inputs: torch.Tensor,
     targets: torch.Tensor,
+    documents: torch.Tensor | None = None,
     *,
     clip: float,
+    tokens: int | None = None,
     micro_batch: int | None = None,
     autocast: Callable[[], contextlib.AbstractContextManager[object]] = contextlib.nullcontext,
     exchange: Exchange | None = None,
@@ -94,24 +100,33 @@ def train_step(
 ) -> StepResult:
     """Update the model on one batch of (batch, context) ids; a loss or gradient that is not finite updates nothing.
 
-    The loss is the mean over the batch. With `micro_batch`, so many rows are computed at a time and their gradients add up to
-    the batch's, each weighted by its share of the rows: equal to rounding, in less memory. With an `exchange` the ids are one
-    rank's rows of the batch; loss, gradient and norm are the batch's. Where the optimizers have a loss scale, it is followed and updated.
+    The loss is the mean over the batch's targets, IGNORED ones left out. With `micro_batch`, so many rows are computed at a time and
+    their gradients add up to the batch's, each weighted by its share of the targets: equal to rounding, in less memory. With an
+    `exchange` the ids are one rank's rows of the batch; loss, gradient and norm are the batch's. `tokens` are the targets that
+    are not IGNORED in the batch of all ranks (None: those of these rows). `documents` numbers those that do not see each other.
+    Where the optimizers have a loss scale, it is followed and updated.
     """
     optimizers.zero_grad()
     scale = optimizers.scale
     if exchange is not None:
         exchange.begin()
-    whole = len(inputs) if exchange is None else len(inputs) / exchange.share
+    kept = (targets != IGNORED).sum(1).tolist()
+    whole = sum(kept) if tokens is None else tokens
+    if exchange is not None:
+        whole /= exchange.scale
     rows, loss, max_norm = len(inputs), 0.0, clip if clip > 0 else math.inf
     for first in range(0, rows, micro_batch or rows):
         end = min(rows, first + (micro_batch or rows))
         if exchange is not None:
             exchange.before_backward(last=end == rows)
         with ranges("forward"), autocast():
-            part = model.loss(inputs[first:end], targets[first:end]) * ((end - first) / whole)
+            if documents is None:
+                part = model.loss(inputs[first:end], targets[first:end])
+            else:
+                part = model.loss(inputs[first:end], targets[first:end], documents=documents[first:end])
+            part = part * (sum(kept[first:end]) / whole)
         with ranges("backward"):
-            (part if scale is None else part * scale.value).backward()  # type: ignore[no-untyped-call]
+            (part if scale is None else part * scale.value).backward()
             loss += part.item()
     with ranges("clip"):
         loss = loss if exchange is None else exchange.finish(loss)

@@ -65,18 +65,18 @@ class Figures:
 class Exchange:
     """The gradients of a replica and a tail of figures, summed over the ranks in one buffer.
 
-    `begin()`, then backward passes of the rank's rows, each loss scaled by `share`, then `finish(loss)`.
+    `begin()`, then backward passes of the rank's rows, each a part of the batch's mean times `scale`, then `finish(loss)`.
     """
 
-    share: float
-    """Of a rank's mean loss in the batch's."""
+    scale: float
+    """1 where the ranks' gradients are added up, their number where they are averaged."""
     started: float
     """When this rank began its part of the step, by `time.perf_counter`."""
 
     def __init__(self, model: Transformer, ranks: Ranks) -> None:
         self._model, self._ranks = model, ranks
         self.figures = Figures(ranks)
-        self.share, self.started = 1 / ranks.world, 0.0
+        self.scale, self.started = 1.0, 0.0
         self._parameters = [p for p in model.parameters() if p.requires_grad]
         sizes = [p.numel() for p in self._parameters] + [self.figures.size]
         self._buffer = torch.zeros(sum(sizes), device=self._parameters[0].device)

@@ -14,7 +14,7 @@ import torch
 from lm_core import Transformer
 from lm_core.hf_config import config_from_json, config_to_json
 
-from lm_train.batches import ValidationWindows
+from lm_train.batches import Batch, Batches, ValidationWindows
 from lm_train.compiled import compile_blocks
 from lm_train.config import TrainConfig
 from lm_train.config_file import build, to_settings
@@ -22,7 +22,7 @@ from lm_train.dataset import TokenDataset
 from lm_train.device import Device, choose_device
 from lm_train.errors import DatasetError
 from lm_train.evaluate import evaluate
-from lm_train.mixture import MixedIn, data_fingerprint, training_batches
+from lm_train.mixture import MixedIn, Mixture, data_fingerprint, training_batches
 from lm_train.optimizers import Optimizers
 from lm_train.parallel.exchange import Exchange
 from lm_train.parallel.ranks import Order, Ranks
@@ -46,7 +46,8 @@ class Follower:
     device: Device
     model: Transformer
     optimizers: Optimizers
-    ahead: ReadAhead[tuple[torch.Tensor, torch.Tensor]]
+    batches: Batches | Mixture
+    ahead: ReadAhead[Batch]
     ranks: Ranks
     exchange: Exchange | None = None
     ranges: Ranges = no_ranges
@@ -134,10 +135,10 @@ def _begin(ranks: Ranks, start: dict[str, Any]) -> Follower:
     ahead = ReadAhead(lambda step: batches.rows(step, *share))
     if config.compile:
         rows = config.micro_batch or config.batch // ranks.world
-        inputs, targets = (ids.to(device.kind) for ids in batches.rows(0, 0, rows))
+        batch = [ids.to(device.kind) for ids in batches.rows(0, 0, rows)]
         with device.autocast():
-            compile_blocks(model, inputs, targets)
-    return Follower(config, dataset, device, model, optimizers, ahead, ranks)
+            compile_blocks(model, *batch)
+    return Follower(config, dataset, device, model, optimizers, batches, ahead, ranks)
 
 
 def _split(f: Follower, sharding: str) -> Follower:
@@ -157,6 +158,7 @@ def _obey(f: Follower, order: Order, numbers: list[float]) -> None:
             context=f.config.model.context,
             batch=max(1, f.config.batch // f.ranks.world),
             windows=int(numbers[0]),
+            apart=f.config.keeps_apart,
         )
         with f.optimizers.resting():
             evaluate(f.model, windows, f.device, stopped=f.ranks.stop_asked, ranks=f.ranks)

@@ -125,12 +125,10 @@ def gather(
 class ShardedExchange(Exchange):
     """Of a sharded model FSDP adds the gradients up itself, after the last micro-batch; only the figures are left to exchange."""
 
-    share = 1.0  # FSDP divides by the number of ranks
-
     def __init__(self, model: Transformer, ranks: Ranks) -> None:
         self._model, self._ranks = model, ranks
         self.figures = Figures(ranks)
-        self.started = 0.0
+        self.scale, self.started = float(ranks.world), 0.0  # FSDP divides by the number of ranks
 
     def begin(self) -> None:
         """Nothing to prepare."""

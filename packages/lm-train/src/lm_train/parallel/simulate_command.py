@@ -162,6 +162,10 @@ def _batches(config: TrainConfig, steps: int, text_tokens: int | None) -> Batche
     from lm_train.mixture import MixedIn, training_batches
     from lm_train.tokens.dataset_format import DATASET_NAME
 
+    if config.order != "windows":
+        raise ConfigError(
+            f"simulate plays --order windows, got {config.order}: it makes up tokens, not documents"
+        )
     shares = [share for _, share in config.mixed]
     made_up = text_tokens or int(steps * config.batch * config.model.context / _EPOCHS)
 

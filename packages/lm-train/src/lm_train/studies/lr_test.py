@@ -97,12 +97,11 @@ def lr_test(config: TrainConfig, *, low: float, high: float, display: Display) -
         display.preparing("testing learning rates", step, steps)
         factor = low * (high / low) ** (step / (steps - 1))
         optimizers.set_step(step, factor)
-        inputs, targets = (ids.to(device.kind) for ids in batches.batch(step))
+        batch = [ids.to(device.kind) for ids in batches.batch(step)]
         result = train_step(
             model,
             optimizers,
-            inputs,
-            targets,
+            *batch,
             clip=config.optim.clip,
             micro_batch=config.micro_batch,
             autocast=device.autocast,

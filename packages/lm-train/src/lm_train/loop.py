@@ -106,8 +106,7 @@ class Loop:
     def _record(self, result: StepResult) -> None:
         s, state = self.s, self.s.state
         tokens = s.batches.tokens(state.step)
-        state.step += 1
-        state.tokens += tokens
+        state.step, state.tokens = state.step + 1, state.tokens + tokens
         if result.updated:
             old = state.smoothed_loss
             state.smoothed_loss = (

@@ -80,6 +80,18 @@ def test_a_report_needs_no_network_and_no_script(tmp_path):
     assert sum(tag == "svg" for tag, _ in tags) == 5
 
 
+def test_a_report_warns_of_overfitting_and_draws_layers_where_they_were_measured(tmp_path):
+    run = finished_run(tmp_path)
+    assert "Overfitting" not in write_report(run).read_text()
+    row = {"step": 60, "tokens": 6000, "seconds": 6.0, "valid_loss": 9.0, "valid_bits_per_byte": 5.0}
+    row |= {"valid_tokens": 640, "weight_rms/blocks.0": 0.1, "activation_rms/blocks.0": 1.0}
+    with run.metrics.open("a") as file:
+        file.write(json.dumps(row) + "\n")
+    html = write_report(run).read_text()
+    assert "Overfitting: the held-out loss was lowest at step 50" in html
+    assert html.count("<svg") == 7
+
+
 def test_what_a_model_writes_is_text_not_markup(tmp_path):
     html = write_report(finished_run(tmp_path, "a")).read_text()
     assert "<script>alert" not in html

@@ -17,6 +17,7 @@ from lm_train.batches import ValidationWindows
 from lm_train.compiled import uncompiled
 from lm_train.device import Device
 from lm_train.parallel.ranks import Ranks
+from lm_train.view.metrics import Row
 
 
 @dataclass(frozen=True)
@@ -26,6 +27,14 @@ class Evaluation:
     loss: float
     bits_per_byte: float | None
     tokens: int
+
+    def row(self) -> Row:
+        """For metrics.jsonl."""
+        return {
+            "valid_loss": self.loss,
+            "valid_bits_per_byte": self.bits_per_byte,
+            "valid_tokens": self.tokens,
+        }
 
 
 def evaluate(

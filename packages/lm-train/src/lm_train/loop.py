@@ -18,7 +18,9 @@ from lm_train.batches import ValidationWindows
 from lm_train.checkpoint import checkpoints, save_checkpoint
 from lm_train.due import Due
 from lm_train.evaluate import Evaluation, evaluate
+from lm_train.layer_rms import layer_rms
 from lm_train.mixed_scores import score_mixed
+from lm_train.overfitting import OverfitWarning
 from lm_train.parallel.ranks import Order
 from lm_train.parallel.sharding import gather
 from lm_train.run_errors import NotFiniteError
@@ -28,7 +30,6 @@ from lm_train.signals import Stop
 from lm_train.step import StepResult, run_step
 from lm_train.view.display import Display
 
-_SMOOTHING = 0.9  # share of the old mean in the smoothed loss
 _ASIDE_SHARE = 0.1  # of the training time, for evaluations and samples on the way
 
 
@@ -45,6 +46,7 @@ class Loop:
         self.held_out: Evaluation | None = None
         self.on_curve: Evaluation | None = None  # the last one on the way, always on the same text
         self.samples: tuple[tuple[str, str], ...] = ()
+        self.overfit = OverfitWarning()
         self.aside = 0.0  # seconds in evaluations and samples
 
     def learn(self) -> None:
@@ -108,11 +110,7 @@ class Loop:
         tokens = s.batches.tokens(state.step)
         state.step, state.tokens = state.step + 1, state.tokens + tokens
         if result.updated:
-            old = state.smoothed_loss
-            state.smoothed_loss = (
-                result.loss if old is None else _SMOOTHING * old + (1 - _SMOOTHING) * result.loss
-            )
-            state.skipped_in_a_row, state.last_good_step = 0, state.step
+            state.learnt(result.loss)
         else:
             self._skip(result)
         s.log(
@@ -122,8 +120,8 @@ class Loop:
             tokens_per_second=round(tokens / s.recent[-1], 1),
             **(s.exchange.figures.row() if s.exchange else {}),
         )
-        if s.exchange and s.exchange.figures.stop_asked and not self.stop.requested:
-            self.stop.requested = "a signal to another rank"
+        if s.exchange and s.exchange.figures.stop_asked:
+            self.stop.requested = self.stop.requested or "a signal to another rank"
         self.display.training(s.status(self.held_out))
 
     def _skip(self, result: StepResult) -> None:
@@ -138,25 +136,26 @@ class Loop:
             f"step {state.step}: loss {result.loss}, gradient norm {result.grad_norm}: update skipped; its batch begins at {s.batches.where(state.step - 1)}",
         )
         if state.skipped_in_a_row >= s.config.optim.max_bad_steps:
-            raise NotFiniteError(
-                f"{state.skipped_in_a_row} steps in a row had a loss or gradient that is not finite; the last good step is "
-                f"{state.last_good_step}. Try a lower --optim.lr"
-            )
+            raise NotFiniteError.after(state.skipped_in_a_row, state.last_good_step)
 
     def evaluate(self, windows: ValidationWindows | None) -> bool:
         """Score held-out text and log it; False where a stop was asked for before it was done."""
         s = self.s
         if windows is None:
             return True
+        on_the_way = windows is self.windows
         with s.ranks.order(Order.EVALUATE, windows.windows), s.optimizers.resting():
             found = evaluate(s.model, windows, s.device, stopped=self.stop.asked, ranks=s.ranks)
+            layers = layer_rms(s, windows) if found and on_the_way else {}
         if found is not None:
             self.held_out = found
-            s.log(valid_loss=found.loss, valid_bits_per_byte=found.bits_per_byte, valid_tokens=found.tokens)
-            if windows is self.windows:
-                self.on_curve, s.state.evaluation_due = found, False
-                if s.state.lowest(found.loss) and s.config.checkpoint.best:
-                    self.save()
+            s.log(**found.row(), **layers)
+        if found is not None and on_the_way:
+            self.on_curve, s.state.evaluation_due = found, False
+            if s.state.lowest(found.loss) and s.config.checkpoint.best:
+                self.save()
+            if warning := self.overfit.line(s.state, found):
+                s.say(self.display, warning)
         return found is not None
 
     def write_samples(self, prompts: tuple[str, ...]) -> bool:
@@ -175,7 +174,7 @@ class Loop:
 
     def save(self) -> Path:
         """Commit a checkpoint and prune older ones; not while losses are not finite. Raises lm_core's DiskFullError: older ones are then intact."""
-        s = self.s
+        s, kept = self.s, self.s.config.checkpoint
         self.checkpoint_due.done()
         if s.state.skipped_in_a_row and (older := checkpoints(s.run.checkpoints)):
             return older[-1]
@@ -189,8 +188,8 @@ class Loop:
                 s.optimizers,
                 s.state,
                 seed=s.config.seed,
-                keep=s.config.checkpoint.keep,
-                best=s.state.lowest_step if s.config.checkpoint.best else None,
+                keep=kept.keep,
+                best=s.state.lowest_step if kept.best else None,
                 facts=s.facts(),
                 world_size=s.ranks.world,
                 background=s.background,

@@ -15,12 +15,12 @@ from lm_train.checkpoint import checkpoint_path
 from lm_train.compiled import compile_blocks
 from lm_train.config import TrainConfig
 from lm_train.corpus import open_corpus, open_mixture, reopen_corpus, reopen_mixture, stem
-from lm_train.evaluate import Evaluation
 from lm_train.explain import EXIT_FAULT, explain
 from lm_train.fine_tune import check_vocabulary, with_shape_of_start
 from lm_train.lock import locked
 from lm_train.loop import Loop
 from lm_train.mixture import Mixture, training_batches
+from lm_train.overfitting import overfits
 from lm_train.parallel.follow import follow, lead
 from lm_train.parallel.launcher import EXIT_DONE, exit_when_stopped
 from lm_train.parallel.ranks import Ranks, joined
@@ -29,11 +29,8 @@ from lm_train.plan import describe
 from lm_train.run_folder import RunFolder
 from lm_train.session import Session, begin, check, reopen
 from lm_train.signals import Stop
-from lm_train.state import RunState
 from lm_train.view.display import Display, Silent
 from lm_train.view.report import write_report
-
-_OVERFIT = 1.01  # times the lowest held-out loss: what lies below may be chance
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -192,15 +189,11 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         samples=loop.samples,
         checkpoint=checkpoint,
         report=s.run.report,
-        overfit_since=s.state.lowest_step if _overfits(s.state, loop.on_curve) else None,
+        overfit_since=s.state.lowest_step if overfits(s.state, loop.on_curve) else None,
         best_checkpoint=_best_checkpoint(s),
     )
     s.ranks.end(result.to_json())
     return result
-
-
-def _overfits(state: RunState, last: Evaluation | None) -> bool:
-    return last is not None and state.lowest_loss is not None and last.loss > _OVERFIT * state.lowest_loss
 
 
 def _best_checkpoint(s: Session) -> Path | None:

@@ -28,6 +28,12 @@ class LeaderError(LmTrainError):
 class NotFiniteError(LmTrainError):
     """Too many steps in a row whose loss or gradient was not finite; names the last good step."""
 
+    @classmethod
+    def after(cls, steps: int, last_good: int) -> NotFiniteError:
+        return cls(
+            f"{steps} steps in a row had a loss or gradient that is not finite; the last good step is {last_good}. Try a lower --optim.lr"
+        )
+
 
 class OrderError(LmTrainError):
     """Windows were lost or repeated, or came in another order than on one process: a fault of the program."""

@@ -24,6 +24,7 @@ from lm_train.optimizers import Optimizers
 from lm_train.run_errors import CheckpointError
 
 FORMAT_VERSION = 1
+_SMOOTHING = 0.9  # share of the old mean in the smoothed loss
 OptimizerState = tuple[dict[str, torch.Tensor], dict[str, Any]]  # tensors, and what is none
 _GROUP_NUMBERS = ("step", "s", "largest_rate")  # of schedule-free AdamW
 _ALONE = ".*torch.distributed is disabled, unavailable or uninitialized.*"
@@ -51,6 +52,12 @@ class RunState:
     lowest_loss: float | None = None
     """The lowest held-out loss on the way, nats per token, and the step it was at."""
     lowest_step: int | None = None
+
+    def learnt(self, loss: float) -> None:
+        """The step has updated the weights, by a batch of this loss."""
+        old = self.smoothed_loss
+        self.smoothed_loss = loss if old is None else _SMOOTHING * old + (1 - _SMOOTHING) * loss
+        self.skipped_in_a_row, self.last_good_step = 0, self.step
 
     def lowest(self, held_out: float) -> bool:
         """Whether this step's held-out loss is the lowest so far; remembers it if so."""

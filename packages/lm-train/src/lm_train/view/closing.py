@@ -17,6 +17,9 @@ from lm_train.view.display import clock, printable
 if TYPE_CHECKING:  # run.py imports torch, and this module also words the errors of `--help`'s neighbours
     from lm_train.run import RunResult
 
+OVERFIT_RISE = 1.01  # times the lowest held-out loss: what lies below may be chance
+OVERFIT_ADVICE = "more text, fewer steps, or --model.dropout 0.1; --checkpoint.best keeps the lowest"
+
 
 def closing_lines(result: RunResult, config: TrainConfig, stop: Stop, command: str) -> list[str]:
     """The last lines on the screen."""
@@ -40,8 +43,7 @@ def closing_lines(result: RunResult, config: TrainConfig, stop: Stop, command: s
         lines.append(f"held out   {bits}loss {result.valid_loss:.3f} nats per token")
     if result.overfit_since is not None:
         lines.append(
-            f"overfit    the held-out loss was lowest at step {result.overfit_since:,} and has risen since: more text, fewer steps, "
-            "or --model.dropout 0.1; --checkpoint.best keeps the lowest"
+            f"overfit    the held-out loss was lowest at step {result.overfit_since:,} and has risen since: {OVERFIT_ADVICE}"
         )
     for prompt, text in result.samples:
         lines += ["", *(f"    {line}" for line in printable(prompt + text).splitlines()), ""]

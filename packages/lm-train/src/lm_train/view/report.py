@@ -13,7 +13,9 @@ from lm_train.config import TrainConfig
 from lm_train.config_file import differences, read_config, to_settings
 from lm_train.run_folder import RunFolder
 from lm_train.view.charts import Line, chart
+from lm_train.view.closing import OVERFIT_ADVICE, OVERFIT_RISE
 from lm_train.view.display import clock
+from lm_train.view.layer_charts import layer_charts
 from lm_train.view.metrics import read_lines
 
 if TYPE_CHECKING:
@@ -48,6 +50,19 @@ class Page:
         """The evaluations on the same text as the first one: those on the way, not the closing one on more of it."""
         scored = [row for row in self.evaluations if row.get("valid_bits_per_byte") is not None]
         return [row for row in scored if row.get("valid_tokens") == scored[0].get("valid_tokens")]
+
+    @property
+    def overfit(self) -> str | None:
+        """What to say where the held-out loss has risen since its lowest point."""
+        if not self.curve:
+            return None
+        lowest, last = min(self.curve, key=lambda row: row["valid_loss"]), self.curve[-1]
+        if last["valid_loss"] <= OVERFIT_RISE * lowest["valid_loss"]:
+            return None
+        return (
+            f"Overfitting: the held-out loss was lowest at step {lowest['step']:,} ({lowest['valid_loss']:.3f}) and has risen since "
+            f"to {last['valid_loss']:.3f}. What helps: {OVERFIT_ADVICE}."
+        )
 
     @property
     def mixed(self) -> list[dict[str, Any]]:
@@ -180,6 +195,7 @@ def _charts(pages: list[Page]) -> list[tuple[str, str]]:
         ),
         ("Learning rate", chart(rates, x="tokens", y="lr")),
         ("Speed", chart(speeds, x="tokens", y="tokens/s")),
+        *(layer_charts(pages[0].curve) if one else []),
     ]
     return [(caption, svg) for caption, svg in found if svg]
 

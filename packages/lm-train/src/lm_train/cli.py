@@ -31,6 +31,7 @@ from lm_train.run_errors import LeaderError, RunError
 from lm_train.signals import Stop, Stopped
 from lm_train.studies.study_commands import compare_command, lr_command, sweep_command
 from lm_train.view.closing import closing_lines, own_command
+from lm_train.view.watch_command import watch_command
 
 EXIT_DONE = 0
 # What the first of several processes answers without training.
@@ -56,6 +57,7 @@ app.command(simulate_command, name="simulate")
 app.command(lr_command, name="lr")
 app.command(compare_command, name="compare")
 app.command(sweep_command, name="sweep")
+app.command(watch_command, name="watch")
 
 
 @app.default

@@ -3,13 +3,20 @@
 import itertools
 import subprocess
 import sys
+from importlib import import_module
+from types import SimpleNamespace
 
 import pytest
+from lm_core.atomic_folder import DiskFullError
+from lm_core.manifest import read_sealed_json
 from lm_tokenizer import Tokenizer
 from lm_train import TokenDataset, prepare
 from lm_train.tokens import encode_documents, partial
+from lm_train.tokens.dataset_writer import _HashedFile
 from lm_train.tokens.partial import Partial, partial_path
 from tiny_runs import tiny_text
+
+prepare_module = import_module("lm_train.prepare")  # the package has a function of that name
 
 SETTINGS = {"vocab_size": 300, "shard_tokens": 1000}
 
@@ -80,6 +87,61 @@ def test_stopped_again_and_again_it_encodes_no_group_twice(corpus, tmp_path, mon
     assert stops > 4
     assert contents(tmp_path / "parts") == whole
     assert encoded == wanted
+
+
+def fill_the_disk(monkeypatch, home, name, call):
+    """From its `call`-th call on the function `name` of `home` finds no room."""
+    sound, calls = getattr(home, name), itertools.count(1)
+
+    def full(*args, **kwargs):
+        if next(calls) >= call:
+            raise OSError(28, "No space left on device")
+        return sound(*args, **kwargs)
+
+    monkeypatch.setattr(home, name, full)
+
+
+@pytest.mark.parametrize(
+    ("home", "name", "call"),
+    [
+        (_HashedFile, "write", 3),
+        (_HashedFile, "write", 20),
+        (_HashedFile, "sync", 9),
+        (partial, "write_sealed_json", 4),
+        (prepare_module, "write_info", 1),
+        (prepare_module, "fsync_tree", 1),
+    ],
+)
+def test_what_is_whole_stays_on_a_full_disk_and_the_next_call_goes_on(
+    corpus, tmp_path, monkeypatch, home, name, call
+):
+    whole = contents(prepare(corpus, tmp_path / "whole", **SETTINGS).folder)
+    with monkeypatch.context() as patch:
+        fill_the_disk(patch, home, name, call)
+        with pytest.raises(DiskFullError) as said:
+            prepare(corpus, tmp_path / "data", **SETTINGS)
+    kept = partial_path(tmp_path / "data")
+    assert not (tmp_path / "data").exists()
+    assert f"bytes of text are encoded and kept in {kept}. Free some space, and run the same again" in str(
+        said.value
+    )
+    assert read_sealed_json(kept / "progress.json")["text_bytes"] > 0
+    encoded = []
+    prepare(corpus, tmp_path / "data", progress=lambda *told: encoded.append(told), **SETTINGS)
+    first = next((done for phase, done, _ in encoded if phase == "encode"), None)
+    assert first is None or first > 1_100  # not from the beginning
+    assert contents(tmp_path / "data") == whole
+    assert not kept.exists()
+
+
+def test_without_room_to_go_on_what_is_there_stays(corpus, tmp_path, monkeypatch):
+    with pytest.raises(KeyboardInterrupt):
+        prepare(corpus, tmp_path / "data", progress=stop_at(6), **SETTINGS)
+    before = contents(partial_path(tmp_path / "data"))
+    monkeypatch.setattr("shutil.disk_usage", lambda path: SimpleNamespace(free=10))
+    with pytest.raises(DiskFullError, match="are encoded and kept in"):
+        prepare(corpus, tmp_path / "data", **SETTINGS)
+    assert contents(partial_path(tmp_path / "data")) == before
 
 
 def test_a_mark_that_a_kill_cut_short_is_no_part_of_the_dataset(corpus, tmp_path):

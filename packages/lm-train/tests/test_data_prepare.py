@@ -259,7 +259,7 @@ def test_a_text_that_cannot_be_used_is_refused_and_leaves_nothing(tmp_path, cont
     assert [path.name for path in tmp_path.iterdir()] == ["a.txt"]
 
 
-def test_a_full_disk_is_said_and_leaves_nothing(corpus, tmp_path, monkeypatch):
+def test_a_disk_that_is_full_at_once_is_said_and_leaves_nothing(corpus, tmp_path, monkeypatch):
     from lm_core.manifest import DiskFullError
     from lm_train.tokens.dataset_writer import _HashedFile
 
@@ -267,7 +267,9 @@ def test_a_full_disk_is_said_and_leaves_nothing(corpus, tmp_path, monkeypatch):
         raise OSError(28, "No space left on device")
 
     monkeypatch.setattr(_HashedFile, "write", write)
-    with pytest.raises(DiskFullError, match=r"disk is full: could not write .*data"):
+    with pytest.raises(
+        DiskFullError, match=r"disk is full: could not write .*data.*; nothing was encoded yet"
+    ):
         prepare(corpus, tmp_path / "data", vocab_size=300)
     assert [path.name for path in tmp_path.iterdir()] == ["corpus.txt"]
 

@@ -6,8 +6,9 @@
   4. the text is read again, encoded by all cores a few megabytes at a time, and written (dataset_writer.py)
   5. `dataset.json` seals the folder, which until then is a temporary one beside its place; then it is renamed
 
-Memory does not grow with the text (a trained tokenizer's word counts apart). Stopped or killed at any moment, nothing is there under the folder's
-name, and the next call goes on from the last half minute (partial.py), to the same bytes as one that was never stopped. A lock keeps a second writer out.
+Memory does not grow with the text (a trained tokenizer's word counts apart). Stopped, killed or out of disk at any moment, nothing is there under the
+folder's name, and the next call goes on from the last half minute (partial.py), to the same bytes as one that was never stopped. A lock keeps a second
+writer out.
 """
 
 from __future__ import annotations
@@ -17,7 +18,14 @@ from contextlib import ExitStack
 from itertools import chain
 from pathlib import Path
 
-from lm_core.atomic_folder import naming_a_full_disk, new_folder, require_space, temporary_sibling
+from lm_core.atomic_folder import (
+    DiskFullError,
+    fsync_tree,
+    naming_a_full_disk,
+    new_folder,
+    require_space,
+    temporary_sibling,
+)
 from lm_core.manifest import digest_file
 from lm_tokenizer import Tokenizer
 
@@ -143,8 +151,25 @@ def prepare(
                 tok.save(partial.path)
                 end_id = end_of_text_id(tok, end_of_text)
                 splits = encode_documents(partial, tok, end_id, documents(), total, shard_tokens, progress)
-            _refuse_changed(splits, total)
-            _refuse_empty(splits, rule.rule != "none" or bool(valid_texts), total)
+                _refuse_changed(splits, total)
+                _refuse_empty(splits, rule.rule != "none" or bool(valid_texts), total)
+                info = DatasetInfo(
+                    dtype=dtype_for(tok.vocab_size),
+                    vocab_size=tok.vocab_size,
+                    end_of_text=end_id,
+                    tokenizer_fingerprint=tok.fingerprint,
+                    tokenizer_files={
+                        path.name: digest_file(path) for path in sorted(partial.path.glob("tokenizer*.json"))
+                    },
+                    splits={split: writer.shards for split, writer in splits.items() if writer.shards},
+                    sources=scan.sources,
+                    settings=settings,
+                )
+                write_info(partial.path, info)
+                fsync_tree(partial.path)  # whatever the disk has no room for is told before anything is moved
+        except DiskFullError as error:
+            partial.leave()
+            raise DiskFullError(_how_to_go_on(error, partial, total)) from error
         except Exception:
             partial.remove()
             raise
@@ -153,21 +178,16 @@ def prepare(
             raise
         with new_folder(folder, replace=replace) as temporary:
             partial.move_into(temporary)
-            tokenizer_files = {
-                path.name: digest_file(path) for path in sorted(temporary.glob("tokenizer*.json"))
-            }
-            info = DatasetInfo(
-                dtype=dtype_for(tok.vocab_size),
-                vocab_size=tok.vocab_size,
-                end_of_text=end_id,
-                tokenizer_fingerprint=tok.fingerprint,
-                tokenizer_files=tokenizer_files,
-                splits={split: writer.shards for split, writer in splits.items() if writer.shards},
-                sources=scan.sources,
-                settings=settings,
-            )
-            write_info(temporary, info)
         return TokenDataset(folder, verify=False)  # its hashes were taken just now
+
+
+def _how_to_go_on(error: DiskFullError, partial: Partial, total: int) -> str:
+    kept = (
+        f"{partial.text_bytes:,} of {total:,} bytes of text are encoded and kept in {partial.path}"
+        if partial.text_bytes
+        else "nothing was encoded yet"
+    )
+    return f"{str(error).partition('. ')[0]}; {kept}. Free some space, and run the same again: it goes on from there"
 
 
 def _refuse_changed(splits: dict[str, SplitWriter], total: int) -> None:

@@ -56,7 +56,7 @@ class TrainConfig:
     """Everything that decides what a run computes. `train(TrainConfig(...))` and the command line share it."""
 
     data: Annotated[str, Parameter(group=_RUN)] = "stdlib"
-    """Text: stdlib, stories, shakespeare, tinystories, a file (.txt, .jsonl, .parquet; .gz, .zst), a folder of text, or a prepared dataset's folder."""
+    """Text: stdlib, stories, shakespeare, tinystories, hub:owner/name, a file (.txt, .jsonl, .parquet; .gz, .zst), a folder of text, or a prepared dataset's folder."""
     mix: Annotated[tuple[str, ...], Parameter(group=_RUN, negative=())] = ()
     """Another text and the share of the windows to take from it, as in books/=0.3; may be given several times, --data has the rest."""
     tokenizer: Annotated[str, Parameter(group=_RUN)] = "bpe"

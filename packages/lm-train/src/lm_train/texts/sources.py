@@ -4,6 +4,7 @@
   stories, stories:20MB  a small grammar of known entropy (stories.py), 10 MB unless a size is given
   shakespeare            1.1 MB of plays, downloaded once (download.py)
   tinystories            22 MB of short stories, downloaded once
+  hub:owner/name         a data set of the Hugging Face Hub (hub.py), downloaded once
   -                      standard input
   *.jsonl, *.gz, *.parquet     a file (text_files.py); a folder: every text file in it; a glob: every file it matches
 
@@ -27,6 +28,7 @@ from lm_core.atomic_folder import naming_a_full_disk
 from lm_train.errors import SourceError
 from lm_train.texts.compressed import is_compressed, without_compression
 from lm_train.texts.download import SHAKESPEARE, TINYSTORIES, Download, fetch
+from lm_train.texts.hub import hub_files
 from lm_train.texts.stdlib_text import stdlib_files, stdlib_name
 from lm_train.texts.stories import stories
 from lm_train.texts.text_files import SEPARATOR, Piece, read_pieces
@@ -187,6 +189,8 @@ def _open(
         return Files(stdlib_name(), tuple(stdlib_files()), separator=None)
     if given in ("shakespeare", "tinystories"):
         return _downloaded(SHAKESPEARE if given == "shakespeare" else TINYSTORIES, progress)
+    if kind == "hub":
+        return Files(name, tuple(hub_files(name, progress)), field, separator)
     if given == "-":
         return _standard_input(spool, field, separator)
     return Files(name, tuple(_paths(name)), field, separator)

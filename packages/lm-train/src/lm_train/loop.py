@@ -99,7 +99,7 @@ class Loop:
         s, step = self.s, self.s.state.step
         started = time.perf_counter()
         factor = s.budget.factor(step, s.state.total_steps)
-        with s.ranks.order(Order.STEP, step, factor), s.profiled():
+        with s.ranks.order(Order.STEP, step, factor), s.profiled(), s.ranges("step"):
             result = run_step(s, step, factor)
         s.recent.append(time.perf_counter() - started)
         s.state.seconds += s.recent[-1]
@@ -144,7 +144,7 @@ class Loop:
         if windows is None:
             return True
         on_the_way = windows is self.windows
-        with s.ranks.order(Order.EVALUATE, windows.windows), s.optimizers.resting():
+        with s.ranks.order(Order.EVALUATE, windows.windows), s.optimizers.resting(), s.ranges("evaluate"):
             found = evaluate(s.model, windows, s.device, stopped=self.stop.asked, ranks=s.ranks)
             layers = layer_rms(s, windows) if found and on_the_way else {}
         if found is not None:
@@ -164,7 +164,7 @@ class Loop:
         for prompt in prompts:
             if self.stop.requested:
                 return False
-            with s.ranks.patience(), s.optimizers.resting():
+            with s.ranks.patience(), s.optimizers.resting(), s.ranges("sample"):
                 text = sample(s.model, s.tokenizer, prompt, c.samples, seed=c.seed, ranks=s.ranks)
             written.append((prompt, text))
             s.log_sample(prompt, text)
@@ -180,7 +180,7 @@ class Loop:
             return older[-1]
         with s.ranks.order(Order.SAVE):
             gathered = gather(s.model, s.optimizers, s.ranks)
-        with s.ranks.patience():
+        with s.ranks.patience(), s.ranges("save"):
             return save_checkpoint(
                 s.run.checkpoints,
                 s.model,

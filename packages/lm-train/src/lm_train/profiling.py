@@ -2,6 +2,8 @@
 
     runs/<name>/profile/trace.json    for https://ui.perfetto.dev or chrome://tracing
     runs/<name>/profile/table.txt     the parts of a step, and the dearest operations
+    runs/<name>/profile/memory.txt    on a GPU: what its allocator holds, by kind
+    runs/<name>/profile/memory.json   on a GPU: every block of it, and who asked for it
 
 Profiled are five steps after the first ten. Without the option `ranges` is a function that does nothing.
 """
@@ -9,8 +11,10 @@ Profiled are five steps after the first ten. Without the option `ranges` is a fu
 from __future__ import annotations
 
 import contextlib
+import json
 from collections.abc import Callable, Iterator
 from pathlib import Path
+from typing import Any
 
 import torch
 
@@ -18,6 +22,7 @@ Ranges = Callable[[str], contextlib.AbstractContextManager[object]]
 FIRST_STEP, STEPS = 10, 5
 PARTS = ("read", "forward", "backward", "clip", "update")
 _OPERATIONS = 20  # rows of the second table
+_MEMORY_EVENTS = 100_000
 _NOTHING: contextlib.AbstractContextManager[object] = contextlib.nullcontext()
 
 
@@ -35,8 +40,8 @@ def ranges(part: str) -> contextlib.AbstractContextManager[object]:
 class StepProfiler:
     """Profiles steps 10 to 14 of a process (counted from where it began); `say` gets the table's lines once it is done."""
 
-    def __init__(self, folder: Path, say: Callable[[str], None]) -> None:
-        self.folder, self.say = folder, say
+    def __init__(self, folder: Path, say: Callable[[str], None], memory: MemoryRecord | None = None) -> None:
+        self.folder, self.say, self.memory = folder, say, memory
         self._seen = 0
         self._profile: torch.profiler.profile | None = None
 
@@ -46,6 +51,8 @@ class StepProfiler:
         if self._seen == FIRST_STEP:
             self._profile = torch.profiler.profile()
             self._profile.start()
+            if self.memory is not None:
+                self.memory.start()
         yield
         self._seen += 1
         if self._profile is not None and self._seen == FIRST_STEP + STEPS:
@@ -63,8 +70,33 @@ class StepProfiler:
         lines = part_lines(profile, max(1, steps))
         operations = profile.key_averages().table(sort_by="self_cpu_time_total", row_limit=_OPERATIONS)
         (self.folder / "table.txt").write_text("\n".join([*lines, "", operations]), encoding="utf-8")
-        for line in [*lines, f"profile    {self.folder / 'trace.json'}, table.txt"]:
+        others = [] if self.memory is None else self.memory.write(self.folder)
+        for line in [
+            *lines,
+            f"profile    {', '.join([str(self.folder / 'trace.json'), 'table.txt', *others])}",
+        ]:
             self.say(line)
+
+
+class MemoryRecord:
+    """What a GPU's allocator does between `start` and `write`; `memory` is `torch.cuda.memory`.
+
+    As JSON: torch's own snapshot file is a pickle, which no package here writes.
+    """
+
+    def __init__(self, memory: Any) -> None:
+        self._memory = memory
+
+    def start(self) -> None:
+        self._memory._record_memory_history(max_entries=_MEMORY_EVENTS)
+
+    def write(self, folder: Path) -> list[str]:
+        """Write both files; gives their names."""
+        (folder / "memory.txt").write_text(self._memory.memory_summary(), encoding="utf-8")
+        snapshot = json.dumps(self._memory._snapshot(), default=str)
+        (folder / "memory.json").write_text(snapshot, encoding="utf-8")
+        self._memory._record_memory_history(enabled=None)
+        return ["memory.txt", "memory.json"]
 
 
 def part_lines(profile: torch.profiler.profile, steps: int) -> list[str]:

@@ -20,12 +20,14 @@ from lm_train.fine_tune import check_vocabulary, with_shape_of_start
 from lm_train.lock import locked
 from lm_train.loop import Loop
 from lm_train.mixture import Mixture, training_batches
+from lm_train.out_of_memory import advice, device_memory, ran_out
 from lm_train.overfitting import overfits
 from lm_train.parallel.follow import follow, lead
 from lm_train.parallel.launcher import EXIT_DONE, exit_when_stopped
 from lm_train.parallel.ranks import Ranks, joined
 from lm_train.parallel.sharding import check_sharding
 from lm_train.plan import describe
+from lm_train.run_errors import MemoryRunError
 from lm_train.run_folder import RunFolder
 from lm_train.session import Session, begin, check, reopen
 from lm_train.signals import Stop
@@ -168,9 +170,12 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         if status == "done":
             s.hand_over(checkpoint)
         code = exit_when_stopped() if stop.requested else EXIT_DONE
-    except Exception as failure:
+    except Exception as caught:
+        failure = _worded(caught, s)
         error, (_, code) = str(failure) or type(failure).__name__, explain(failure)
-        raise
+        if failure is caught:
+            raise
+        raise failure from caught
     finally:
         s.run.events.tell("ended", status=status, code=code, step=s.state.step, error=error)
         s.close()
@@ -194,6 +199,14 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
     )
     s.ranks.end(result.to_json())
     return result
+
+
+def _worded(error: Exception, s: Session) -> Exception:
+    """The error, or one that says what to do where memory ran out."""
+    if not ran_out(error):
+        return error
+    state, memory = s.optimizers.state_bytes, device_memory(s.device)
+    return MemoryRunError(advice(s.config, s.model.config, state, s.device, memory, s.ranks.world))
 
 
 def _best_checkpoint(s: Session) -> Path | None:

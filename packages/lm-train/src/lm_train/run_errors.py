@@ -13,6 +13,10 @@ class CheckpointError(RunError):
     """A checkpoint that cannot be continued from: damaged, missing, or of another kind of run."""
 
 
+class MemoryRunError(LmTrainError):
+    """The run needs more memory than there is; says which setting takes the same steps in less."""
+
+
 class RankLostError(LmTrainError):
     """Another process of the same run has ended or cannot be reached."""
 

@@ -35,12 +35,13 @@ from lm_train.errors import DatasetError
 from lm_train.evaluate import Evaluation
 from lm_train.fine_tune import start_model
 from lm_train.mixture import MixedIn, data_fingerprint, mean_bytes_per_token, training_batches
+from lm_train.nvtx import both, marking, nvtx_level
 from lm_train.optimizers import Optimizers
 from lm_train.parallel.exchange import Exchange
 from lm_train.parallel.launcher import processes_here
 from lm_train.parallel.ranks import Ranks
 from lm_train.parallel.sharding import REPLICATE, choose_sharding
-from lm_train.profiling import Ranges, StepProfiler, no_ranges, ranges
+from lm_train.profiling import MemoryRecord, Ranges, StepProfiler, no_ranges, ranges
 from lm_train.read_ahead import ReadAhead
 from lm_train.resuming import check_changes
 from lm_train.run_errors import CheckpointError, RunError
@@ -82,13 +83,21 @@ class Session:
         self.batches = training_batches(c, self.dataset, self.mixed)
         rows = self.ranks.rows(c.batch)
         self.ahead = ReadAhead(lambda step: self.batches.rows(step, *rows))
-        self.profiler = StepProfiler(self.run.path / "profile", self.run.log) if c.profile else None
-        self.ranges: Ranges = ranges if c.profile else no_ranges
+        memory = MemoryRecord(torch.cuda.memory) if self.device.kind == "cuda" else None
+        self.profiler = StepProfiler(self.run.path / "profile", self.run.log, memory) if c.profile else None
+        self.ranges: Ranges = both(
+            ranges if c.profile else no_ranges, marking(self.nvtx_level, torch.cuda.nvtx, self.model)
+        )
         self.background = Background(self.model) if c.checkpoint.background else None
         self.exchange = (
             None if self.ranks.alone or self.sharding != REPLICATE else Exchange(self.model, self.ranks)
         )
         self.bytes_per_token = mean_bytes_per_token(self.dataset, self.mixed)
+
+    @property
+    def nvtx_level(self) -> str | None:
+        """What NVTX marks; nothing without a GPU."""
+        return nvtx_level() if self.device.kind == "cuda" else None
 
     def windows(self, count: int) -> ValidationWindows | None:
         """At most `count` held-out windows; None where no text was held out."""
@@ -234,6 +243,7 @@ def resolved(config: TrainConfig, device: Device) -> TrainConfig:
 def check(config: TrainConfig) -> None:
     """What can be known to be wrong before the data is prepared, which may take long. Raises ConfigError, lm_core's too, and RunError."""
     device = choose_device(config.device, config.dtype, config.threads)
+    nvtx_level()
     if config.compile:
         check_compiler("--compile", device.kind)
     if config.optim.compile:

@@ -1,9 +1,14 @@
 """Settings in files: TOML and YAML in, TOML out, unknown keys and wrong types named."""
 
+from dataclasses import replace
+
 import pytest
+from lm_core.counts import parameter_count
 from lm_train.config import ModelOptions, OptimConfig, SampleConfig, TrainConfig
 from lm_train.config_file import build, differences, merge, read_config, read_settings, recipes, to_toml
 from lm_train.errors import ConfigError
+from lm_train.parallel.world_plan import GPUS, plan_world, world_lines
+from lm_train.session import model_config
 
 
 @pytest.fixture
@@ -109,8 +114,37 @@ def test_every_recipe_is_a_valid_config_with_a_budget(name):
     assert differences(config)
 
 
+@pytest.mark.parametrize("name", recipes())
+def test_every_recipe_comes_back_from_its_own_toml_and_has_a_shape_that_can_be_planned(name, file):
+    config = read_config([name])
+    assert read_config([file(to_toml(config))]) == config
+    shape = model_config(config.model, config.vocab_size)
+    world = 8 if config.batch % 8 == 0 else 1
+    lines = world_lines(config, shape, world, "h100", per_machine=8, mfu=0.4, price=None)
+    assert "MORE THAN A GPU HAS" not in "\n".join(lines)
+
+
+@pytest.mark.parametrize(
+    ("name", "parameters", "memory"),
+    [("gpt2-124m-one-gpu", 124_475_904, 24e9), ("llama-350m-one-gpu", 348_701_696, 24e9)],
+)
+def test_the_recipes_for_one_gpu_fit_it_and_have_the_size_in_their_name(name, parameters, memory):
+    config = replace(read_config([name]), dtype="bfloat16")
+    shape = model_config(config.model, config.vocab_size)
+    assert parameter_count(shape) == pytest.approx(parameters, rel=0.001)
+    assert plan_world(config, shape, 1, GPUS["h100"]).memory < 0.8 * memory
+
+
 def test_there_are_recipes_for_the_named_texts():
-    assert {"nano", "shakespeare", "stories", "tinystories"} <= set(recipes())
+    assert {
+        "nano",
+        "shakespeare",
+        "shakespeare-chars",
+        "stories",
+        "tinystories",
+        "gpt2-124m",
+        "llama-350m",
+    } <= set(recipes())
 
 
 def test_differences_name_the_key_and_both_values():

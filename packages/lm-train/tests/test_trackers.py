@@ -5,7 +5,6 @@ import types
 from pathlib import Path
 
 import pytest
-from lm_train.cli import app
 from lm_train.errors import ConfigError
 from lm_train.layers import normalized
 from lm_train.run import train
@@ -151,6 +150,4 @@ def test_where_it_is_not_installed_the_command_says_what_to_install(monkeypatch,
     [("--use_wandb", ["wandb"]), ("--use_wandb=True", ["wandb"]), ("--use-wandb=false", [])],
 )
 def test_use_wandb_is_a_spelling_of_log_wandb(spelt, log):
-    tokens = normalized(["--steps", "3", spelt])
-    assert tokens == ["--steps", "3", *(["--log", "wandb"] if log else [])]
-    assert list(app.parse_args(tokens)[1].arguments.get("settings").log if log else []) == log
+    assert normalized(["--steps", "3", spelt]) == ["--steps", "3", *(["--log", "wandb"] if log else [])]

@@ -8,6 +8,7 @@ from dataclasses import replace
 from pathlib import Path
 
 import pytest
+from lm_core.optim import muon
 from lm_train import cli
 from lm_train.batches import Batches
 from lm_train.checkpoint import checkpoints
@@ -69,13 +70,32 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two(home):
-    """The run `two`, on two ranks, unbroken; how each rank ended."""
-    return run_ranks(2, ["--config", str(home / "run.toml"), "--name", "two"], home / "logs-two")
+    """The run `two`, on two ranks, unbroken, which note how many matrices they orthogonalize; how each rank ended."""
+    command = ["--config", str(home / "run.toml"), "--name", "two"]
+    return run_ranks(2, command, home / "logs-two", lambda rank: note_matrices(home / f"matrices-{rank}"))
+
+
+def note_matrices(file: Path) -> None:
+    sound = muon.orthogonalize_fast
+
+    def noted(matrices, steps):
+        with file.open("a") as target:
+            target.write(f"{len(matrices)}\n")
+        return sound(matrices, steps)
+
+    muon.orthogonalize_fast = noted
 
 
 def test_two_ranks_train_as_one_does(home, two):
     assert [rank.code for rank in two] == [0, 0], two
     assert_close(home / "runs/one", home / "runs/two")
+
+
+def test_muon_orthogonalizes_each_matrix_on_one_rank_only(home, two):
+    counts = [sum(int(n) for n in (home / f"matrices-{rank}").read_text().split()) for rank in range(2)]
+    hidden = [name for name, w in weights(home / "runs/two").items() if "blocks" in name and w.ndim == 2]
+    assert sum(counts) == STEPS * len(hidden)
+    assert min(counts) > STEPS  # and both ranks have their part of them
 
 
 def test_only_rank_0_speaks_and_says_how_many_there_are(home, two):

@@ -5,7 +5,7 @@ from __future__ import annotations
 import contextlib
 from collections.abc import Iterator
 from dataclasses import dataclass, replace
-from typing import Any
+from typing import TYPE_CHECKING, Any
 
 import torch
 from lm_core import Transformer
@@ -13,6 +13,9 @@ from lm_core.optim import EMA, Adafactor, AdamW, Lion, Muon, ScheduleFreeAdamW, 
 
 from lm_train.config import OptimConfig
 from lm_train.loss_scale import LossScale
+
+if TYPE_CHECKING:
+    from torch.distributed import ProcessGroup
 
 
 @dataclass(frozen=True)
@@ -39,16 +42,28 @@ class Optimizers:
 
     With `optim.ema` or the schedule-free optimizer there are two sets of weights: those that are trained, and their average, which is
     scored, sampled and saved. The model holds the average inside `with optimizers.resting():`, and `own` then has the others.
+    `ranks` are processes that hold the same model: Muon orthogonalizes each matrix on one of them, and all get the same bits.
     `scale` is what losses are scaled by (`scaled`: for float16), else None.
     """
 
-    def __init__(self, model: Transformer, config: OptimConfig, *, scaled: bool = False) -> None:
+    def __init__(
+        self,
+        model: Transformer,
+        config: OptimConfig,
+        *,
+        scaled: bool = False,
+        ranks: ProcessGroup | None = None,
+    ) -> None:
         self.model = model
         self._config = config
         matrices, rest = split_parameters(model)
         if config.name == "muon":
             muon = Muon(
-                matrices, lr=config.muon_lr, momentum=config.momentum_start, weight_decay=config.weight_decay
+                matrices,
+                lr=config.muon_lr,
+                momentum=config.momentum_start,
+                weight_decay=config.weight_decay,
+                ranks=ranks,
             )
             adamw = _one(replace(config, name="adamw"), _groups(model, config, [], rest))
             self.parts = [Part("muon", muon, config.muon_lr), Part("adamw", adamw, config.lr)]

@@ -269,7 +269,7 @@ def begin(
     sharding = choose_sharding(config, model.config, device, ranks)
     model = model.to(device.kind if sharding == REPLICATE else "cpu").train()
     model.recompute = config.recompute
-    optimizers = Optimizers(model, config.optim, scaled=device.scaled)
+    optimizers = Optimizers(model, config.optim, scaled=device.scaled, ranks=ranks.group)
     parts = (dataset, tokenizer, device, model, optimizers, mixed, ranks, sharding)
     session = Session(config, run, *parts)
     run.config.write_text(to_toml(config), encoding="utf-8")
@@ -322,7 +322,7 @@ def reopen(
     model = load_model(checkpoint, device=home, verify=False)  # newest_verified has read every byte
     model.train()
     model.recompute = config.recompute
-    optimizers = Optimizers(model, config.optim, scaled=device.scaled)
+    optimizers = Optimizers(model, config.optim, scaled=device.scaled, ranks=ranks.group)
     parts = (dataset, tokenizer, device, model, optimizers, mixed, ranks, sharding)
     session = Session(config, run, *parts)
     session.state = read_state(checkpoint, session.optimizers)

@@ -144,5 +144,5 @@ def train_step(
     if scale is not None:
         scale.finite()
     with ranges("update"):
-        optimizers.step()
+        optimizers.step() if exchange is None else exchange.update(optimizers.step)
     return StepResult(loss, norm, True)

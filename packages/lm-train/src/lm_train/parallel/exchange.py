@@ -11,6 +11,7 @@ from __future__ import annotations
 import statistics
 import sys
 import time
+from collections.abc import Callable
 
 import torch
 from lm_core import Transformer
@@ -96,6 +97,10 @@ class Exchange:
         self._tail.copy_(self.figures.mine(loss, time.perf_counter() - self.started, self._buffer.device))
         self._ranks.sum_(self._buffer)
         return self.figures.heard(self._tail)
+
+    def update(self, step: Callable[[], None]) -> None:
+        """Let the optimizers step; Muon shares its matrices out among the ranks."""
+        self._ranks.together(step)
 
     def clip(self, max_norm: float) -> float:
         """Clip the batch's gradient, the same on every rank; gives its norm before that."""

@@ -130,7 +130,7 @@ def _begin(ranks: Ranks, start: dict[str, Any]) -> Follower:
     home = device.kind if start["sharding"] == REPLICATE else "cpu"
     model = Transformer(config_from_json(start["shape"]), seed=config.seed).to(home).train()
     model.recompute = config.recompute
-    optimizers = Optimizers(model, config.optim, scaled=device.scaled)
+    optimizers = Optimizers(model, config.optim, scaled=device.scaled, ranks=ranks.group)
     batches, share = training_batches(config, dataset, mixed), ranks.rows(config.batch)
     ahead = ReadAhead(lambda step: batches.rows(step, *share))
     if config.compile:

@@ -58,7 +58,7 @@ class Ranks:
         stop: Stop | None = None,
         group: dist.ProcessGroup | None = None,
     ) -> None:
-        self.rank, self.world, self.heart, self._group = rank, world, heart, group
+        self.rank, self.world, self.heart, self.group = rank, world, heart, group
         self._stop = stop
         self.lockstep = False
         """Whether every forward pass takes all ranks, as of a model that is spread over them."""
@@ -93,7 +93,7 @@ class Ranks:
         self._ordered = True
         message = torch.zeros(_NUMBERS, dtype=torch.float64)
         message[: 1 + len(numbers)] = torch.tensor([float(order), *numbers], dtype=torch.float64)
-        self._together(lambda: dist.broadcast(message, 0, self._group))
+        self.together(lambda: dist.broadcast(message, 0, self.group))
         yield
         self._ordered = False  # not after an error, which leaves the others in the middle of it
 
@@ -104,7 +104,7 @@ class Ranks:
     def hear(self) -> tuple[Order, list[float]]:
         """The others: wait for rank 0's next order, and give it with its numbers."""
         message = torch.zeros(_NUMBERS, dtype=torch.float64)
-        self._together(lambda: dist.broadcast(message, 0, self._group))
+        self.together(lambda: dist.broadcast(message, 0, self.group))
         kind, *numbers = message.tolist()
         return Order(int(kind)), numbers
 
@@ -112,21 +112,21 @@ class Ranks:
         """Rank 0's text, on every rank."""
         data = torch.frombuffer(bytearray(text.encode() or b"\0"), dtype=torch.uint8)
         length = torch.tensor(len(text.encode()))
-        self._together(lambda: dist.broadcast(length, 0, self._group))
+        self.together(lambda: dist.broadcast(length, 0, self.group))
         if self.rank:
             data = torch.empty(max(1, int(length)), dtype=torch.uint8)
-        self._together(lambda: dist.broadcast(data, 0, self._group))
+        self.together(lambda: dist.broadcast(data, 0, self.group))
         return bytes(data[: int(length)].tolist()).decode()
 
     def copy_from_0_(self, tensor: torch.Tensor) -> None:
         """Overwrite the tensor by rank 0's."""
         if not self.alone:
-            self._together(lambda: dist.broadcast(tensor, 0, self._group))
+            self.together(lambda: dist.broadcast(tensor, 0, self.group))
 
     def sum_(self, tensor: torch.Tensor) -> None:
         """Add the tensor up over all ranks, in place."""
         if not self.alone:
-            self._together(lambda: dist.all_reduce(tensor, group=self._group))
+            self.together(lambda: dist.all_reduce(tensor, group=self.group))
 
     def total(self, number: float) -> float:
         """The sum of all ranks' numbers, in float64."""
@@ -159,12 +159,14 @@ class Ranks:
             with self.order(Order.END):
                 self.text(text)
 
-    def _together(self, operation: Callable[[], object]) -> None:
+    def together(self, operation: Callable[[], object]) -> None:
         """Run what takes all ranks. Raises RankLostError where one of them is gone."""
         assert self.heart is not None, "several ranks have a heart"
         with self.heart.waiting():
             try:
                 operation()
+            except torch.OutOfMemoryError:
+                raise
             except RuntimeError as error:
                 reason = str(error).strip().splitlines()[0][:200]
                 raise RankLostError(

@@ -10,10 +10,11 @@ import difflib
 import os
 import sys
 from collections.abc import Sequence
+from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, NoReturn
+from typing import Annotated, Literal, NoReturn
 
 from cyclopts import App, Parameter
 
@@ -96,6 +97,8 @@ def prepare_command(
     field: str = "text",
     seed: int = 0,
     replace: Annotated[bool, Parameter(negative=())] = False,
+    engine: Literal["here", "ray"] = "here",
+    address: str = "auto",
 ) -> Action:
     """Make a token dataset from text: files, folders, globs, named texts, or - for standard input.
 
@@ -119,6 +122,10 @@ def prepare_command(
         Decides which documents are held out.
     replace
         Put the dataset in the place of another one.
+    engine
+        Who counts words and encodes: this machine's processors, or a Ray cluster's (docs/many-machines.md).
+    address
+        Of the Ray cluster; auto: the one that was started on this machine.
     """
 
     def prepare_dataset(stop: Stop) -> int:
@@ -126,6 +133,7 @@ def prepare_command(
         from lm_train.dataset import TokenDataset
         from lm_train.plan import count
         from lm_train.prepare import prepare
+        from lm_train.tokens.on_ray import RayEngine
         from lm_train.view.display import open_display
 
         if not text:
@@ -147,17 +155,18 @@ def prepare_command(
                 seed=seed,
                 replace=replace,
                 progress=display.preparing,
+                engine=workers,
             )
 
         automatic = Path("datasets") / corpus.dataset_name(text, chosen or vocab_size)
         may_try_others = out is None and not replace and corpus.STANDARD_INPUT not in text
         display = open_display()
-        try:
+        with ExitStack() as cleanup:
+            cleanup.callback(display.close)
+            workers = cleanup.enter_context(RayEngine(address)) if engine == "ray" else None
             data = (
                 corpus.into_free_folder(automatic, make) if may_try_others else make(Path(out or automatic))
             )
-        finally:
-            display.close()
         held_out = count(data.tokens("valid")) if "valid" in data.splits else "0"
         return _print(
             f"{data.folder}: {count(data.tokens())} tokens to train on, {held_out} held out, vocabulary {data.vocab_size:,}\n"

@@ -40,3 +40,7 @@ class TooFewTokensError(DataError):
 
 class BusyFolderError(LmTrainError):
     """Another living process writes the same folder; names it."""
+
+
+class ClusterError(LmTrainError):
+    """A cluster that was given work could not do it."""

@@ -7,12 +7,12 @@ import errno
 from cyclopts import CycloptsError
 
 from lm_train.config_file import recipes
-from lm_train.errors import LmTrainError
+from lm_train.errors import ClusterError, LmTrainError
 from lm_train.run_errors import MemoryRunError, NotFiniteError, OrderError, RankLostError, ReplicaError
 from lm_train.view.closing import own_command
 
 EXIT_FAULT, EXIT_USAGE = 1, 2
-_FAULTS = (MemoryRunError, NotFiniteError, RankLostError, ReplicaError, OrderError)
+_FAULTS = (MemoryRunError, NotFiniteError, RankLostError, ReplicaError, OrderError, ClusterError)
 
 
 def explain(error: Exception) -> tuple[str | None, int]:

@@ -41,6 +41,7 @@ from lm_train.tokens.encode_documents import ENCODED_AT_ONCE, encode_documents
 from lm_train.tokens.held_out import SplitPiece, choose_rule, split_pieces
 from lm_train.tokens.partial import Partial
 from lm_train.tokens.prepared_before import prepared_before, remove_leftovers, without_name
+from lm_train.tokens.tasks import Engine
 from lm_train.tokens.text_tokenizer import (
     CHARACTERS,
     END_OF_TEXT,
@@ -70,6 +71,7 @@ def prepare(
     shard_tokens: int = SHARD_TOKENS,
     replace: bool = False,
     progress: Progress | None = None,
+    engine: Engine | None = None,
 ) -> TokenDataset:
     """Makes the token dataset `folder` from `sources` (sources.py says what they may be) and opens it.
 
@@ -77,6 +79,7 @@ def prepare(
     end_of_text   the special token after each document, which the tokenizer must have; None puts nothing there
     valid         texts to hold out; without them `valid_share` of the text is (0: none)
     separator     what stands between documents in a text file;  field: where the text is in a .jsonl line
+    engine        who counts words and encodes: None, this process's threads; or the workers of a Ray cluster (tokens/on_ray.py), to the same bytes
     progress      called as progress(phase, done, total): bytes of text (ids while merges are learnt); total is 0 where it is not known
 
     A `folder` that holds a dataset of the same text and settings is used as it is. One that holds anything else is refused, naming what
@@ -146,11 +149,21 @@ def prepare(
                 tok = partial.tokenizer() or given
                 if tok is None:
                     tok = new_tokenizer(
-                        tokenizer, documents, scan, valid_scan, vocab_size, pattern, end_of_text, progress
+                        tokenizer,
+                        documents,
+                        scan,
+                        valid_scan,
+                        vocab_size,
+                        pattern,
+                        end_of_text,
+                        progress,
+                        engine,
                     )
                 tok.save(partial.path)
                 end_id = end_of_text_id(tok, end_of_text)
-                splits = encode_documents(partial, tok, end_id, documents(), total, shard_tokens, progress)
+                splits = encode_documents(
+                    partial, tok, end_id, documents(), total, shard_tokens, progress, engine
+                )
                 _refuse_changed(splits, total)
                 _refuse_empty(splits, rule.rule != "none" or bool(valid_texts), total)
                 info = DatasetInfo(

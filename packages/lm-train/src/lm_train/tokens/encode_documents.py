@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import itertools
 from collections.abc import Iterator
 
 import numpy as np
@@ -14,6 +15,7 @@ from lm_train.texts.text_scan import Progress
 from lm_train.tokens.dataset_writer import SplitWriter
 from lm_train.tokens.held_out import SplitPiece
 from lm_train.tokens.partial import Partial
+from lm_train.tokens.tasks import Encoded, Engine, encode_texts, tokenizer_bytes
 
 Places = npt.NDArray[np.int64]
 Flags = npt.NDArray[np.bool_]
@@ -28,6 +30,7 @@ def encode_documents(
     total: int,
     shard_tokens: int,
     progress: Progress | None,
+    engine: Engine | None = None,
 ) -> dict[str, SplitWriter]:
     """Writes both splits into `partial`, from its last mark on; `.shards` of what comes back are their files.
 
@@ -38,11 +41,9 @@ def encode_documents(
     }
     done, skipped = partial.text_bytes, partial.groups
     try:
-        for number, group in enumerate(one_ahead(groups(documents, ENCODED_AT_ONCE)), start=1):
-            if number <= skipped:
-                continue
+        left = itertools.islice(one_ahead(groups(documents, ENCODED_AT_ONCE)), skipped, None)
+        for number, (group, (ids, offsets)) in enumerate(_encoded(left, tokenizer, engine), skipped + 1):
             in_split, texts, ends_here = zip(*group, strict=True)
-            ids, offsets = tokenizer.encode_batch_array(texts, disallowed_special=())
             sizes = np.array(
                 [len(text) if text.isascii() else len(text.encode()) for text in texts], dtype=np.int64
             )
@@ -62,6 +63,22 @@ def encode_documents(
         for writer in writers.values():
             writer.abandon()
     return writers
+
+
+def _encoded(
+    pieces: Iterator[list[SplitPiece]], tokenizer: Tokenizer, engine: Engine | None
+) -> Iterator[tuple[list[SplitPiece], Encoded]]:
+    """Each group with its texts' ids: by this process's threads, or by the engine's workers."""
+    if engine is not None:
+        shared = tokenizer_bytes(tokenizer)
+        yield from engine.map(encode_texts, shared, pieces, texts_of)
+        return
+    for group in pieces:
+        yield group, tokenizer.encode_batch_array(texts_of(group), disallowed_special=())
+
+
+def texts_of(group: list[SplitPiece]) -> list[str]:
+    return [text for _, text, _ in group]
 
 
 def _joined(

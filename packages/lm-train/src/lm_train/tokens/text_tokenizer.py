@@ -9,11 +9,15 @@ from lm_tokenizer import PretokenCounts, Tokenizer
 from lm_tokenizer import Progress as LearnProgress
 
 from lm_train.errors import ConfigError
+from lm_train.texts.text_files import groups
 from lm_train.texts.text_scan import Progress, Scan
+from lm_train.tokens.encode_documents import texts_of
 from lm_train.tokens.held_out import SplitPiece
+from lm_train.tokens.tasks import Engine, count_texts, counting_bytes, counts_of, summed
 
 END_OF_TEXT = "<|endoftext|>"
 CHARACTERS = "characters"
+COUNTED_AT_ONCE = 1 << 22  # characters, by one worker
 
 
 def given_tokenizer(tokenizer: Tokenizer | Path | str | None) -> Tokenizer | None:
@@ -36,6 +40,7 @@ def new_tokenizer(
     pattern: str,
     end_of_text: str | None,
     progress: Progress | None,
+    engine: Engine | None = None,
 ) -> Tokenizer:
     """One id a character of all the text with "characters", else byte-level BPE learnt from what is not held out."""
     specials = (end_of_text,) if end_of_text else ()
@@ -43,8 +48,11 @@ def new_tokenizer(
         return Tokenizer.characters(
             "".join(sorted(scan.characters | valid_scan.characters)), special_tokens=specials
         )
-    counts = PretokenCounts(pattern, specials)
-    counts.add_texts(_to_learn_from(documents(), scan.text_bytes, progress))
+    if engine is None:
+        counts = PretokenCounts(pattern, specials)
+        counts.add_texts(_to_learn_from(documents(), scan.text_bytes, progress))
+    else:
+        counts = _counted_by(engine, documents(), scan.text_bytes, pattern, specials, progress)
 
     def learning(step: LearnProgress) -> None:
         if progress and step.done < vocab_size:
@@ -56,6 +64,30 @@ def new_tokenizer(
     if progress:
         progress("learn merges", vocab_size, vocab_size)
     return learnt
+
+
+def _counted_by(
+    engine: Engine,
+    documents: Iterator[SplitPiece],
+    total: int,
+    pattern: str,
+    specials: tuple[str, ...],
+    progress: Progress | None,
+) -> PretokenCounts:
+    """The sum of what the engine's workers count, a few megabytes each."""
+    learnt_from = groups((piece for piece in documents if piece[0] == "train"), COUNTED_AT_ONCE)
+    done = 0
+
+    def counts() -> Iterator[PretokenCounts]:
+        nonlocal done
+        shared = counting_bytes(pattern, specials)
+        for group, found in engine.map(count_texts, shared, learnt_from, texts_of):
+            done = min(done + sum(len(text.encode()) for _, text, _ in group), total)
+            if progress:
+                progress("count words", done, total)
+            yield counts_of(found)
+
+    return summed(counts(), PretokenCounts(pattern, specials))
 
 
 def _to_learn_from(documents: Iterator[SplitPiece], total: int, progress: Progress | None) -> Iterator[str]:

@@ -21,6 +21,7 @@ ELSEWHERE = {  # what needs a network, other processes, or many runs, and the te
     "train lr": "test_lr_test.py",
     "train compare": "test_compare.py",
     "train sweep": "test_sweep.py",
+    "--engine ray": "test_data_ray.py",
 }
 # A flag of the README that decides how long a run is, at a size for a test.
 SHORTER = {"--minutes": "0.01", "--steps": "3", "--tokens": "500", "--epochs": "0.05"}

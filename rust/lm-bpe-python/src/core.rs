@@ -1,4 +1,5 @@
 //! `Core`: a tokenizer as the Python class `Tokenizer` holds it.
+use std::borrow::Cow;
 use std::path::{Path, PathBuf};
 use std::sync::{Arc, OnceLock};
 
@@ -183,17 +184,28 @@ impl Core {
         Ok(tokens)
     }
 
+    /// `keep`: the counts are wanted afterwards; else they are emptied, which saves their memory while training goes on.
     #[staticmethod]
+    #[expect(clippy::too_many_arguments, reason = "keyword arguments of one Python function")]
     fn train(
         py: Python<'_>,
-        counts: &Counts,
+        counts: &Bound<'_, Counts>,
+        keep: bool,
         vocab_size: usize,
         special: Vec<String>,
         tie_break: &str,
         min_frequency: u64,
         progress: Option<Py<PyAny>>,
     ) -> PyResult<Self> {
-        crate::train::train(py, counts, vocab_size, special, tie_break, min_frequency, progress)
+        let pattern = counts.try_borrow()?.file.pattern;
+        let lent;
+        let counts = if keep {
+            lent = counts.try_borrow()?;
+            Cow::Borrowed(&lent.file.counts)
+        } else {
+            Cow::Owned(std::mem::take(&mut counts.try_borrow_mut()?.file.counts))
+        };
+        crate::train::train(py, pattern, counts, vocab_size, special, tie_break, min_frequency, progress)
     }
 
     #[expect(clippy::too_many_arguments, reason = "keyword arguments of one Python function")]

@@ -1,6 +1,8 @@
 //! Training, with progress and Ctrl-C.
+use std::borrow::Cow;
+
 use lm_bpe::formats::tokenizer_json::Kept;
-use lm_bpe::{Model, TieBreak, TrainOptions, Vocabulary, train_further};
+use lm_bpe::{Model, Pattern, PretokenCounts, TieBreak, TrainOptions, Vocabulary, train_further};
 use pyo3::prelude::*;
 
 use crate::core::Core;
@@ -9,9 +11,11 @@ use crate::errors::to_python;
 use crate::watch::Watch;
 
 /// Ids of the result: the bytes, the merges in order, the special tokens in order.
+#[expect(clippy::too_many_arguments, reason = "keyword arguments of one Python function")]
 pub fn train(
     py: Python<'_>,
-    counts: &Counts,
+    pattern: Pattern,
+    counts: Cow<'_, PretokenCounts>,
     vocab_size: usize,
     special: Vec<String>,
     tie_break: &str,
@@ -22,7 +26,7 @@ pub fn train(
     let options = TrainOptions { vocab_size, special_tokens: special.len(), tie_break, min_frequency };
     let mut watch = Watch::new(progress);
     let trained = py.detach(|| {
-        lm_bpe::train(&counts.file.counts, &options, &mut |state| {
+        lm_bpe::train(counts, &options, &mut |state| {
             watch.at("merging", state.tokens as u64, Some(state.wanted as u64))
         })
     });
@@ -30,7 +34,7 @@ pub fn train(
     let first = trained.tokens.len() as u32;
     let tokens = (0..).zip(trained.tokens).collect();
     let special = (first..).zip(special).map(|(id, text)| (text, id)).collect();
-    let vocabulary = Vocabulary::new(Model::bpe(counts.file.pattern), tokens, trained.merges, special);
+    let vocabulary = Vocabulary::new(Model::bpe(pattern), tokens, trained.merges, special);
     vocabulary.and_then(|vocabulary| Core::new(vocabulary, Kept::default())).map_err(|error| to_python(py, &error))
 }
 

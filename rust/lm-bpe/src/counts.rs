@@ -1,5 +1,7 @@
 //! How often each pretoken occurs: all that training needs to know of a text. Counts of parts add up to those of the whole.
 
+use std::borrow::Cow;
+
 use crate::hash::hash_bytes;
 use crate::pretokenize::Pattern;
 use crate::shard::Shard;
@@ -104,6 +106,18 @@ impl PretokenCounts {
         let mut all: Vec<_> = self.iter().collect();
         all.sort_unstable();
         all
+    }
+}
+
+impl From<PretokenCounts> for Cow<'_, PretokenCounts> {
+    fn from(counts: PretokenCounts) -> Self {
+        Self::Owned(counts)
+    }
+}
+
+impl<'a> From<&'a PretokenCounts> for Cow<'a, PretokenCounts> {
+    fn from(counts: &'a PretokenCounts) -> Self {
+        Self::Borrowed(counts)
     }
 }
 

@@ -2,6 +2,7 @@
 //!
 //! Every id keeps its meaning, so embeddings that were learnt for it stay of use; new tokens get the ids behind.
 
+use std::borrow::Cow;
 use std::collections::HashMap;
 use std::ops::ControlFlow;
 use std::sync::Arc;
@@ -49,7 +50,7 @@ pub fn train_further(
         wanted if wanted > most => return Err(Error::VocabularyTooLarge { wanted, most }),
         wanted => wanted - least,
     };
-    let mut trainer = Trainer::new(counts, options)?;
+    let mut trainer = Trainer::new(Cow::Borrowed(counts), options)?;
     let mut ours: HashMap<u32, u32> =
         (0..=255).filter_map(|byte: u8| Some((base.id_of(&[byte])?, u32::from(byte)))).collect();
     let mut theirs: HashMap<u32, u32> = ours.iter().map(|(their, our)| (*our, *their)).collect();

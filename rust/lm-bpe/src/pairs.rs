@@ -131,6 +131,7 @@ impl Pairs {
             write += span.length as usize;
         }
         self.places.truncate(write);
+        self.places.shrink_to_fit(); // there were never as many as in the beginning
         self.dropped = 0;
     }
 
@@ -161,14 +162,17 @@ impl Pairs {
     /// Makes room: pairs that no longer occur go, and the table grows if more than half of it remains.
     fn rebuild(&mut self) {
         let free = Slot { pair: FREE, count: 0, list: NO_LIST };
-        let (live, dead): (Vec<Slot>, Vec<Slot>) =
-            self.slots.iter().filter(|slot| slot.pair != FREE).partition(|slot| slot.count != 0);
-        for slot in dead {
-            self.drop_list(slot.list);
-        }
-        let size = if 2 * live.len() > self.slots.len() { 2 * self.slots.len() } else { self.slots.len() };
-        self.slots.clear();
-        self.slots.resize(size, free);
+        let mut live = std::mem::take(&mut self.slots);
+        let size = live.len();
+        live.retain(|slot| {
+            let dead = slot.count == 0;
+            if dead {
+                self.drop_list(slot.list);
+            }
+            slot.pair != FREE && !dead
+        });
+        live.shrink_to_fit(); // the old table and the new one are never held at once
+        self.slots = vec![free; if 2 * live.len() > size { 2 * size } else { size }];
         self.used = live.len();
         for kept in live {
             let slot = self.find(kept.pair);

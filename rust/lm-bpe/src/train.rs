@@ -8,6 +8,7 @@
 //! the pairs beside it change. `queue` holds pairs by a count that may be out of date; counts only fall, so a pair
 //! that comes out on top with its true count is the most frequent one. Otherwise it goes back with that count.
 
+use std::borrow::Cow;
 use std::ops::ControlFlow;
 
 use crate::counts::PretokenCounts;
@@ -58,7 +59,8 @@ pub struct TrainProgress {
     pub count: u64,
 }
 
-/// Learns merges from counts. The result depends on nothing but counts and options.
+/// Learns merges from counts. The result depends on nothing but counts and options. Counts that are given, not lent, are
+/// let go as soon as they are read, which saves their memory.
 ///
 /// No token is made twice, as `a`+`ba` and as `ab`+`a`: where bytes end up as one token, no merge ever reached across
 /// their ends, so what happened within depended on these bytes alone and was the same everywhere.
@@ -66,12 +68,12 @@ pub struct TrainProgress {
 /// Errors: a vocabulary size that does not hold bytes and special tokens or passes [`MAX_ID`]; more than `u32::MAX`
 /// bytes of distinct pretokens; [`Error::Interrupted`] where `progress` breaks.
 /// O(merges log pairs + the places each merge visits).
-pub fn train(
-    counts: &PretokenCounts,
+pub fn train<'a>(
+    counts: impl Into<Cow<'a, PretokenCounts>>,
     options: &TrainOptions,
     progress: &mut dyn FnMut(TrainProgress) -> ControlFlow<()>,
 ) -> Result<Training, Error> {
-    let mut trainer = Trainer::new(counts, options)?;
+    let mut trainer = Trainer::new(counts.into(), options)?;
     let ended = trainer.run(tokens_wanted(options)?, progress)?;
     Ok(Training { tokens: trainer.tokens.bytes, merges: trainer.merges, ended })
 }
@@ -91,10 +93,11 @@ pub(crate) struct Trainer {
 
 impl Trainer {
     /// Nothing but bytes.
-    pub(crate) fn new(counts: &PretokenCounts, options: &TrainOptions) -> Result<Self, Error> {
+    pub(crate) fn new(counts: Cow<'_, PretokenCounts>, options: &TrainOptions) -> Result<Self, Error> {
         let least = i64::try_from(options.min_frequency.max(1)).unwrap_or(i64::MAX);
         let tokens = Tokens::new(options.tie_break);
-        let words = Words::new(counts)?;
+        let words = Words::new(&counts)?;
+        drop(counts);
         let mut queue = Queue::default();
         let pairs = Pairs::new(&words, |pair, count| {
             queue.push(Candidate { count, pair }, |a, b| tokens.better(a, b));

@@ -22,7 +22,7 @@ fn counts(words: &[(Vec<u8>, u64)]) -> PretokenCounts {
 }
 
 fn trained(words: &[(Vec<u8>, u64)], vocab_size: usize) -> Training {
-    train(&counts(words), &options(vocab_size, 0), &mut |_| ControlFlow::Continue(())).unwrap()
+    train(counts(words), &options(vocab_size, 0), &mut |_| ControlFlow::Continue(())).unwrap()
 }
 
 fn go_on(base: &Arc<Vocabulary>, words: &[(Vec<u8>, u64)], options: &TrainOptions) -> Result<Further, lm_bpe::Error> {

@@ -110,7 +110,7 @@ fn special_tokens_take_their_share_of_the_vocabulary() {
     let words = [(b"abcdef".to_vec(), 9)];
     let options = TrainOptions { special_tokens: 2, ..options(5, TieBreak::Ids) };
     assert_eq!(trained(&words, &options).merges.len(), 3);
-    let error = train(&PretokenCounts::new(), &TrainOptions { vocab_size: 257, ..options }, &mut go_on).unwrap_err();
+    let error = train(PretokenCounts::new(), &TrainOptions { vocab_size: 257, ..options }, &mut go_on).unwrap_err();
     let text = "a vocabulary of 257 is too small: 256 bytes and the special tokens need at least 258";
     assert_eq!(error.to_string(), text);
 }

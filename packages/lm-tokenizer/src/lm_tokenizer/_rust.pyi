@@ -64,6 +64,7 @@ class Core:
     @staticmethod
     def train(
         counts: Counts,
+        keep: bool,
         vocab_size: int,
         special: list[str],
         tie_break: str,

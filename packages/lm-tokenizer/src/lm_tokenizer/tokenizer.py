@@ -88,11 +88,9 @@ class Tokenizer:
         progress: is called with a `Progress` now and then.
         """
         check_numbers(vocab_size, min_frequency)
-        counts = counted(files, texts, counts, pattern, special_tokens, progress)
-        core = _rust.Core.train(
-            counts._core, vocab_size, listed(special_tokens), tie_break, min_frequency, as_progress(progress)
-        )
-        return cls(core)
+        source = counted(files, texts, counts, pattern, special_tokens, progress)
+        keep, special, told = source is counts, listed(special_tokens), as_progress(progress)
+        return cls(_rust.Core.train(source._core, keep, vocab_size, special, tie_break, min_frequency, told))
 
     def train_further(
         self,

@@ -294,6 +294,9 @@ void lm_large_pages(const void *memory, long bytes) {
 
 static long most(long a, long b) { return a > b ? a : b; }
 
+// So many floats, rounded up to whole lines of the cache.
+static long lines(long floats) { return (floats + LINE / 4 - 1) / (LINE / 4) * (LINE / 4); }
+
 // 0, or 1 where memory ran out; then nothing has been computed.
 int lm_step(const Model *m, const Row *rows, int count, float *logits, int threads) {
     use_threads(threads);
@@ -301,21 +304,28 @@ int lm_step(const Model *m, const Row *rows, int count, float *logits, int threa
     long heads = (long)m->n_heads * m->d_head, kv = (long)m->n_kv_heads * m->d_head, longest = 0;
     for (int i = 0; i < count; i++) longest = most(longest, rows[i].position + 1);
     Pass p = {.model = m, .rows = rows, .count = count, .logits = logits};
-    p.wide_size = TILE * most(most(m->d_model, m->d_ff), heads);
-    p.scores_size = longest + LANES;
-    long row = 2L * m->d_model + 2 * heads + 2 * kv + 2L * m->d_ff;
-    float *memory = malloc((size_t)(count * row + threads * (p.wide_size + p.scores_size)) * sizeof(float));
+    p.wide_size = lines(TILE * most(most(m->d_model, m->d_ff), heads));
+    p.scores_size = lines(longest + LANES);
+    // Each part begins a line of the cache: a vector that lies across two lines is loaded in twice the time.
+    struct {
+        float **part;
+        long size;
+    } parts[] = {
+        {&p.x, (long)count * m->d_model},     {&p.normed, (long)count * m->d_model}, {&p.q, count * heads},
+        {&p.seen, count * heads},             {&p.k, count * kv},                    {&p.v, count * kv},
+        {&p.gate, (long)count * m->d_ff},     {&p.up, (long)count * m->d_ff},        {&p.wide, threads * p.wide_size},
+        {&p.scores, threads * p.scores_size},
+    };
+    const long kinds = sizeof parts / sizeof *parts;
+    long total = 0;
+    for (long i = 0; i < kinds; i++) total += lines(parts[i].size);
+    float *memory = aligned_alloc(LINE, (size_t)total * sizeof(float));
     if (!memory) return 1;
-    p.x = memory;
-    p.normed = p.x + (long)count * m->d_model;
-    p.q = p.normed + (long)count * m->d_model;
-    p.seen = p.q + count * heads;
-    p.k = p.seen + count * heads;
-    p.v = p.k + count * kv;
-    p.gate = p.v + count * kv;
-    p.up = p.gate + (long)count * m->d_ff;
-    p.wide = p.up + (long)count * m->d_ff;
-    p.scores = p.wide + threads * p.wide_size;
+    float *next = memory;
+    for (long i = 0; i < kinds; i++) {
+        *parts[i].part = next;
+        next += lines(parts[i].size);
+    }
 
     parallel(embed_row, &p, count);
     for (p.layer = 0; p.layer < m->n_layers; p.layer++) {

@@ -201,7 +201,14 @@ static void attend(const void *argument, long chunk, int thread) {
     const float *q = p->q + (row * m->n_heads + head) * d, *k = r->keys + place;
     float *scores = p->scores + thread * p->scores_size, scale = 1 / sqrtf((float)d);
     float *out = p->seen + (row * m->n_heads + head) * d;
-    for (long t = 0; t < keys; t++) scores[t] = dot(q, k + t * d, d) * scale;
+    const float *values = r->values + place;
+    for (long t = 0; t < keys; t++) {  // asks for the values on the way: they lie where the weights have pushed them out
+        for (long i = 0; i < d; i += LINE / 4) {
+            __builtin_prefetch(k + (t + 16) * d + i, 0, 3);
+            __builtin_prefetch(values + t * d + i, 0, 3);
+        }
+        scores[t] = dot(q, k + t * d, d) * scale;
+    }
     Vector highest = all(-INFINITY), total = {0};
     long whole = keys / LANES * LANES, padded = (keys + LANES - 1) / LANES * LANES;
     for (long t = keys; t < padded; t++) scores[t] = -INFINITY;
@@ -214,7 +221,7 @@ static void attend(const void *argument, long chunk, int thread) {
             for (long i = keys; i < padded; i++) scores[i] = 0;
         total += load(scores + t);
     }
-    mix(scores, r->values + place, keys, d, out);
+    mix(scores, values, keys, d, out);
     float inverse = 1 / sum_lanes(total);
     for (long i = 0; i < d; i++) out[i] *= inverse;
 }

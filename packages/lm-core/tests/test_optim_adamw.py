@@ -18,7 +18,14 @@ SETTINGS = [
 
 def parameters(dtype=torch.float32):
     generator = torch.Generator().manual_seed(0)
-    shapes = [(7, 5), (5,), (), (3, 2, 4)]
+    shapes = [
+        (7, 5),
+        (5,),
+        (),
+        (3, 2, 4),
+        (16, 16),
+        (1000,),
+    ]  # the last two are large enough for the fused kernel
     return [torch.randn(shape, generator=generator, dtype=dtype).requires_grad_() for shape in shapes]
 
 
@@ -30,10 +37,10 @@ def give_gradients(params, step):
 
 
 @pytest.mark.parametrize("settings", SETTINGS)
-@pytest.mark.parametrize("foreach", [True, False])
-def test_a_hundred_steps_give_what_torch_gives(settings, foreach):
+@pytest.mark.parametrize("ways", [{}, {"fused_kernel": False}, {"foreach": False}], ids=str)
+def test_a_hundred_steps_give_what_torch_gives(settings, ways):
     ours, theirs = parameters(), parameters()
-    optimizer = AdamW(ours, **settings, foreach=foreach)
+    optimizer = AdamW(ours, **settings, **ways)
     reference = torch.optim.AdamW(theirs, **settings)
     for step in range(100):
         give_gradients(ours, step)
@@ -63,7 +70,7 @@ def test_it_is_the_papers_algorithm(settings):
 def test_pieces_of_a_tensor_give_the_same_bits_as_the_whole(monkeypatch):
     monkeypatch.setattr(pieces, "PIECE_PER_THREAD", 11)
     cut, whole = parameters(), parameters()
-    a, b = AdamW(cut), AdamW(whole, foreach=False)
+    a, b = AdamW(cut, fused_kernel=False), AdamW(whole, foreach=False)
     for step in range(5):
         give_gradients(cut, step)
         give_gradients(whole, step)
@@ -71,6 +78,33 @@ def test_pieces_of_a_tensor_give_the_same_bits_as_the_whole(monkeypatch):
         b.step()
     for mine, other in zip(cut, whole, strict=True):
         assert torch.equal(mine, other)
+
+
+def test_large_tensors_go_through_the_fused_kernel_and_small_ones_have_the_definitions_bits():
+    fused, plain, theirs = parameters(), parameters(), parameters()
+    optimizers = [AdamW(fused), AdamW(plain, fused_kernel=False), torch.optim.AdamW(theirs, fused=True)]
+    for step in range(5):
+        for params, optimizer in zip((fused, plain, theirs), optimizers, strict=True):
+            give_gradients(params, step)
+            optimizer.step()
+    for mine, definition, kernel in zip(fused, plain, theirs, strict=True):
+        assert torch.equal(mine, kernel if mine.numel() >= adamw.WORTH_FUSING else definition)
+    assert not all(torch.equal(mine, definition) for mine, definition in zip(fused, plain, strict=True))
+
+
+def test_a_state_of_before_the_fused_kernel_goes_on_without_it():
+    old, new = AdamW(parameters()), AdamW(parameters())
+    state = old.state_dict()
+    for group in state["param_groups"]:
+        del group["fused_kernel"]
+    new.load_state_dict(state)
+    give_gradients(new.param_groups[0]["params"], 0)
+    new.step()
+    reference = parameters()
+    give_gradients(reference, 0)
+    AdamW(reference, foreach=False).step()
+    for mine, definition in zip(new.param_groups[0]["params"], reference, strict=True):
+        assert torch.equal(mine, definition)
 
 
 def test_the_many_tensor_kernels_give_the_same_as_the_definition():

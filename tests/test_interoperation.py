@@ -100,7 +100,7 @@ def test_torch_export_gives_a_program_with_the_same_logits(checkpoint):
 def test_wandb_keeps_every_row_of_an_offline_run(tmp_path):
     pytest.importorskip("wandb")
     code = (
-        "from pathlib import Path\nfrom lm_train.view.metrics import Wandb\n"
+        "from pathlib import Path\nfrom lm_train.view.trackers import Wandb\n"
         "run = Wandb(Path('.'), 'r', {'seed': 7})\n"
         "run.log({'step': 1, 'loss': 2.5, 'grad_norm': None})\nrun.log({'step': 2, 'loss': 2.25})\nrun.close()\n"
     )

@@ -114,6 +114,7 @@ def resume(
 
 def _resume(folder: Path, config: TrainConfig, ranks: Ranks, display: Display, stop: Stop) -> RunResult:
     run = RunFolder.open(folder)
+    run.check_config()
     with locked(run.path):
         with ranks.patience():
             dataset = reopen_corpus(run, config, display)

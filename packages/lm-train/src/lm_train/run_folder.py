@@ -7,6 +7,7 @@ docs/run-folder.md is the specification. Who writes a run holds `locked(run.path
 
 from __future__ import annotations
 
+import hashlib
 import re
 import time
 from pathlib import Path
@@ -18,6 +19,7 @@ from lm_train.lock import lock_path, locked
 from lm_train.run_errors import RunError
 
 FORMAT_VERSION = 1
+_SEAL = "# sha256 "
 
 
 class RunFolder:
@@ -67,6 +69,25 @@ class RunFolder:
     def name(self) -> str:
         return self.path.name
 
+    def write_config(self, text: str) -> None:
+        """Write config.toml, whole or not at all, with a last line that seals the others."""
+        from lm_core.atomic_folder import (
+            write_file_atomically,  # lm_core imports torch, and `train --help` must not
+        )
+
+        write_file_atomically(self.config, f"{text}{_SEAL}{_digest(text.encode())}\n".encode())
+
+    def check_config(self) -> None:
+        """Raises RunError where a byte of config.toml is not as `write_config` wrote it; one of an older version has no seal."""
+        body, seal, digest = self.config.read_bytes().rpartition(_SEAL.encode())
+        if not seal and not self.facts().get("config_sealed"):
+            return
+        if digest.decode(errors="replace") != f"{_digest(body)}\n":
+            raise RunError(
+                f"{self.config} is not as lm-train wrote it (its last line is the SHA-256 of the others): damaged or edited. Put it back; "
+                "settings that may change within a run are given as flags"
+            )
+
     def in_use(self) -> bool:
         """Whether a living process writes the folder."""
         if not lock_path(self.path).exists():
@@ -115,6 +136,10 @@ class RunFolder:
         """Note who was silent, before the process ends with code 1."""
         self.events.tell("rank-silent", verdict=verdict, code=1)
         self.log(verdict)
+
+
+def _digest(content: bytes) -> str:
+    return hashlib.sha256(content).hexdigest()
 
 
 def check_free(out: Path, name: str | None) -> None:

@@ -272,9 +272,10 @@ def begin(
     optimizers = Optimizers(model, config.optim, scaled=device.scaled, ranks=ranks.group)
     parts = (dataset, tokenizer, device, model, optimizers, mixed, ranks, sharding)
     session = Session(config, run, *parts)
-    run.config.write_text(to_toml(config), encoding="utf-8")
+    run.write_config(to_toml(config))
     run.update(
         status="running",
+        config_sealed=True,
         versions=versions(),
         machine=machine_card(device),
         dataset=data_card(dataset, mixed),
@@ -333,8 +334,8 @@ def reopen(
             f"{run.path} is done; give it a larger budget to train it further, for example --steps {2 * session.state.step}"
         )
     dropped = drop_after(run.metrics, session.state.step) + drop_after(run.samples, session.state.step)
-    run.config.write_text(to_toml(config), encoding="utf-8")
-    run.update(status="running", versions=versions(), machine=machine_card(device))
+    run.write_config(to_toml(config))
+    run.update(status="running", config_sealed=True, versions=versions(), machine=machine_card(device))
     run.events.tell(
         "resumed",
         step=session.state.step,

@@ -25,6 +25,7 @@ def verify_path(path: Path) -> Iterator[tuple[str, bool]]:
         yield _dataset(path)
     elif (path / "config.toml").is_file():
         run = RunFolder.open(path)
+        yield from _config(run)
         found = checkpoints(run.checkpoints)
         if not found:
             yield f"{path}: a run without a checkpoint", True
@@ -39,6 +40,13 @@ def verify_path(path: Path) -> Iterator[tuple[str, bool]]:
         yield _folder(path)
     else:
         raise RunError(f"{path}: no such folder; name a dataset, a checkpoint, a model folder or a run")
+
+
+def _config(run: RunFolder) -> Iterator[tuple[str, bool]]:
+    try:
+        run.check_config()
+    except RunError as error:
+        yield str(error), False
 
 
 def _killed(run: RunFolder) -> Iterator[tuple[str, bool]]:

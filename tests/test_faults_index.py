@@ -14,3 +14,11 @@ def test_every_test_that_the_index_of_faults_names_exists():
     }
     assert len(named) > 60
     assert named - defined == set()
+
+
+def test_every_fault_of_the_list_has_a_row_with_a_test():
+    rows = re.findall(
+        r"^\| ([CDMTG]\d+) \|.*`test_\w+`", (ROOT / "tests/faults.md").read_text(), re.MULTILINE
+    )
+    known = {"C": 18, "D": 10, "M": 5, "T": 12, "G": 10}
+    assert {f"{kind}{n}" for kind, most in known.items() for n in range(1, most + 1)} - set(rows) == set()

@@ -47,7 +47,7 @@ def bare(config: TrainConfig, steps: int, folder: str) -> list[float]:
     dataset = prepare(config.data, f"{folder}/data", vocab_size=config.vocab_size)
     device = choose_device(config.device, config.dtype, config.threads)
     model = Transformer(model_config(config.model, dataset.vocab_size)).to(device.kind)
-    optimizers = Optimizers(model, config.optim)
+    optimizers = Optimizers(model, config.optim, scaled=device.scaled)
     optimizers.set_step(0, 1.0)
     batches = Batches(dataset, context=config.model.context, batch=config.batch, seed=0)
     inputs, targets = (ids.to(device.kind) for ids in batches.batch(0))

@@ -109,6 +109,7 @@ def test_a_report_tells_the_figures_settings_data_and_how_to_repeat(tmp_path):
     ):
         assert part in html, part
     assert re.search(r"<b>1\.829</b><span>bits per byte, held out", html)
+    assert re.search(r"<b>40\.6</b><span>perplexity", html)  # e ** (8.1 / 50 ** 0.2)
 
 
 def test_a_run_that_has_just_begun_has_a_report(tmp_path):

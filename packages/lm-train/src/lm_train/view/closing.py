@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import math
 import os
 import shlex
 import sys
@@ -19,6 +20,11 @@ if TYPE_CHECKING:  # run.py imports torch, and this module also words the errors
 
 OVERFIT_RISE = 1.01  # times the lowest held-out loss: what lies below may be chance
 OVERFIT_ADVICE = "more text, fewer steps, or --model.dropout 0.1; --checkpoint.best keeps the lowest"
+
+
+def perplexity(loss: float) -> str:
+    """e to the loss: as unsure as between so many tokens, all as likely."""
+    return f"{math.exp(min(loss, 99.0)):,.1f}"
 
 
 def closing_lines(result: RunResult, config: TrainConfig, stop: Stop, command: str) -> list[str]:
@@ -40,7 +46,9 @@ def closing_lines(result: RunResult, config: TrainConfig, stop: Stop, command: s
             if result.valid_bits_per_byte is not None
             else ""
         )
-        lines.append(f"held out   {bits}loss {result.valid_loss:.3f} nats per token")
+        lines.append(
+            f"held out   {bits}loss {result.valid_loss:.3f} nats per token, perplexity {perplexity(result.valid_loss)}"
+        )
     if result.overfit_since is not None:
         lines.append(
             f"overfit    the held-out loss was lowest at step {result.overfit_since:,} and has risen since: {OVERFIT_ADVICE}"

@@ -13,7 +13,7 @@ from lm_train.config import TrainConfig
 from lm_train.config_file import differences, read_config, to_settings
 from lm_train.run_folder import RunFolder
 from lm_train.view.charts import Line, chart
-from lm_train.view.closing import OVERFIT_ADVICE, OVERFIT_RISE
+from lm_train.view.closing import OVERFIT_ADVICE, OVERFIT_RISE, perplexity
 from lm_train.view.display import clock
 from lm_train.view.layer_charts import layer_charts
 from lm_train.view.metrics import read_lines
@@ -88,6 +88,7 @@ class Page:
             if held_out.get("valid_bits_per_byte") is not None:
                 found.append(("bits per byte, held out", f"{held_out['valid_bits_per_byte']:.3f}"))
             found.append(("loss, held out", f"{held_out['valid_loss']:.3f}"))
+            found.append(("perplexity", perplexity(held_out["valid_loss"])))
         if last:
             found += [
                 ("steps", f"{last['step']:,}"),

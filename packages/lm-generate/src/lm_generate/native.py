@@ -9,7 +9,7 @@ which the text was read, so keys and values that were computed once can be used 
 
 import ctypes
 import threading
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_long, c_void_p
 
 import numpy as np
@@ -75,8 +75,8 @@ class Native:
         self._model = self._describe(model)
         library.lm_large_pages.argtypes = [c_void_p, c_long]
         library.lm_large_pages.restype = None
-        for tensor in self._kept:
-            library.lm_large_pages(tensor.data_ptr(), tensor.numel() * tensor.element_size())
+        # Beside the first pass, which need not wait for it: the contents stay as they are.
+        threading.Thread(target=_collapse, args=(library.lm_large_pages, self._kept), daemon=True).start()
 
     def __call__(self, work: Sequence[tuple[KVCache, Sequence[int], int]]) -> list[Logits]:
         """Appends each `ids` to its cache; for each text the logits (n, vocab_size) of what follows its last n."""
@@ -185,6 +185,12 @@ class Native:
         held = tensor.detach().contiguous()
         self._kept.append(held)
         return held.data_ptr()
+
+
+def _collapse(large_pages: Callable[[int, int], None], tensors: Sequence[Tensor]) -> None:
+    """Puts the weights on large pages, one after the other."""
+    for tensor in tensors:
+        large_pages(tensor.data_ptr(), tensor.numel() * tensor.element_size())
 
 
 def _attention(model: Transformer, layer: int) -> Attention:

@@ -69,6 +69,24 @@ pub fn from_python(source: &Bound<'_, PyAny>, bound: u32) -> PyResult<Vec<u32>> 
     source.try_iter()?.enumerate().map(|(position, item)| id(&item?, position, bound)).collect()
 }
 
+/// Calls `work(position, ids)` for the ids of a list in parts of up to 1,024.
+pub fn each_part(
+    list: &Bound<'_, PyList>,
+    bound: u32,
+    mut work: impl FnMut(usize, &[u32]) -> PyResult<()>,
+) -> PyResult<()> {
+    let mut part = [0; 1 << 10];
+    let length = list.len();
+    for start in (0..length).step_by(part.len()) {
+        let ids = &mut part[..(length - start).min(1 << 10)];
+        for (position, id) in (start..).zip(&mut *ids) {
+            *id = in_list(list, position, bound)?;
+        }
+        work(start, ids)?;
+    }
+    Ok(())
+}
+
 /// One axis, and this machine's order of bytes, which a `PyBuffer` does not check.
 fn is_native<T: Element>(array: &PyBuffer<T>) -> bool {
     let foreign: &[u8] = if cfg!(target_endian = "little") { b">!" } else { b"<" };

@@ -13,14 +13,20 @@ impl Vocabulary {
     /// The bytes of all ids in a row, special tokens' text included.
     /// Fails with [`Error::UnknownId`] at the first id that is no token. O(bytes).
     pub fn decode(&self, ids: &[u32]) -> Result<Vec<u8>, Error> {
+        let mut bytes = Vec::with_capacity(5 * ids.len());
+        self.decode_onto(ids, 0, &mut bytes)?;
+        Ok(bytes)
+    }
+
+    /// Appends the bytes of more ids to `bytes`; the first is number `position` of all, which errors tell.
+    pub fn decode_onto(&self, ids: &[u32], position: usize, bytes: &mut Vec<u8>) -> Result<(), Error> {
         const MANY: usize = 1 << 10; // ids whose bytes stay near the processor until they are copied
         const ROOM: usize = size_of::<Short>();
-        let mut bytes = Vec::with_capacity(5 * ids.len());
         if ids.len() < FEW {
-            for (position, &id) in ids.iter().enumerate() {
+            for (position, &id) in (position..).zip(ids) {
                 bytes.extend_from_slice(self.token(id, position)?);
             }
-            return Ok(bytes);
+            return Ok(());
         }
         let table = self.short();
         let mut block = [0; ROOM * MANY];
@@ -35,12 +41,12 @@ impl Vocabulary {
                 } else {
                     bytes.extend_from_slice(&block[..written]);
                     written = 0;
-                    bytes.extend_from_slice(self.token(id, index * MANY + place)?);
+                    bytes.extend_from_slice(self.token(id, position + index * MANY + place)?);
                 }
             }
             bytes.extend_from_slice(&block[..written]);
         }
-        Ok(bytes)
+        Ok(())
     }
 
     fn token(&self, id: u32, position: usize) -> Result<&[u8], Error> {

@@ -69,7 +69,6 @@ impl Pattern {
     /// `wanted` or the text ends; a few more than `wanted` if they are at hand. They are those of
     /// [`Pattern::pretokens`]. O(bytes).
     pub(crate) fn ends(self, text: &[u8], from: usize, wanted: usize, ends: &mut Ends) {
-        ends.count = 0;
         #[cfg(target_arch = "x86_64")]
         // SAFETY: the processor has what the function is made for.
         #[allow(unsafe_code, reason = "see the figures in docs/performance.md")]
@@ -84,8 +83,17 @@ impl Pattern {
         self.ends_by(text, from, wanted, ends, simd::portable);
     }
 
+    /// The same, by the masks that `masks` makes of a block.
     #[inline(always)]
-    fn ends_by(self, text: &[u8], from: usize, wanted: usize, ends: &mut Ends, masks: impl Fn(&[u8; BLOCK]) -> Masks) {
+    pub(super) fn ends_by(
+        self,
+        text: &[u8],
+        from: usize,
+        wanted: usize,
+        ends: &mut Ends,
+        masks: impl Fn(&[u8; BLOCK]) -> Masks,
+    ) {
+        ends.count = 0;
         match self {
             Self::Gpt2 => by_blocks::<Gpt2>(text, from, wanted, ends, masks),
             Self::Cl100k => by_blocks::<Cl100k<3, true>>(text, from, wanted, ends, masks),

@@ -1,5 +1,6 @@
 """The compiled kernel against the model itself; a row's bits against company, pieces, threads; and life without a compiler."""
 
+import ctypes
 import os
 import subprocess
 import sys
@@ -12,7 +13,8 @@ from hypothesis import strategies as st
 from lm_core import KVCache
 from lm_generate import native_library
 from lm_generate.decoder import Decoder, decode_plainly
-from lm_generate.native import PASS_ROWS, make_native
+from lm_generate.native import PASS_ROWS, Native, make_native
+from lm_generate.stored import store
 from tiny_engines import SHAPES, tiny_engine, tiny_model
 
 NATIVE_SHAPES = SHAPES | {
@@ -68,6 +70,35 @@ def test_a_texts_bits_are_the_same_in_any_company_and_in_any_pieces(shape, data)
     assert np.array_equal(np.concatenate(got), wanted)
     assert torch.equal(cache.keys, alone.keys)
     assert torch.equal(cache.values, alone.values)
+
+
+@pytest.mark.parametrize("shape", ["llama", "odd sizes"])
+@pytest.mark.parametrize("kept", [torch.float32, torch.float16, torch.int8])
+def test_a_machine_without_avx512_gets_the_same_promises(shape, kept, avx2):
+    model = tiny_model(**NATIVE_SHAPES[shape])
+    if kept != torch.float32:
+        store(model, kept)
+    native = Native(avx2, model)
+    ids = np.random.default_rng(1).integers(0, 300, 24).tolist()
+    alone, plain = KVCache(model.config, 1, 32), KVCache(model.config, 1, 32)
+    single = np.stack([native([(alone, [id], 1)])[0][0] for id in ids])
+    together = native(
+        [(KVCache(model.config, 1, 32), ids[:5], 1), (KVCache(model.config, 1, 32), ids, len(ids))]
+    )
+    assert np.array_equal(together[1], single)
+    wanted = decode_plainly(model, [(plain, ids)])[0]
+    np.testing.assert_allclose(single[-1], wanted, rtol=1e-4, atol=1e-4)
+
+
+@pytest.fixture(scope="module")
+def avx2(tmp_path_factory):
+    """The kernel as it is compiled where there are no wider vectors than AVX2's."""
+    if "avx2" not in native_library._processor().split() or native_library.load_library() is None:
+        pytest.skip("not a machine with AVX2 and a C compiler")
+    target = tmp_path_factory.mktemp("avx2") / "step.so"
+    command, _ = native_library._plan()
+    subprocess.run(native_library._command([*command[:-1], "-march=haswell"], target), check=True)
+    return ctypes.CDLL(str(target))
 
 
 def test_the_number_of_threads_changes_no_bit():

@@ -105,9 +105,16 @@ static void linear(const Matrix *m, long first, long last, int rows, const float
     else outputs_of(INT8, m, first, last, rows, x, y, y_stride, add, wide);
 }
 
-// How the outputs of a matrix are cut into chunks: about 48, whole tiles, so that two or eight threads end together.
+// How the outputs of a matrix are cut into chunks: whole tiles, about 48, so that two or eight threads end together; fewer
+// where those would be so small that claiming them counts, but 4 for each thread.
+enum { CHUNK_BYTES = 65536 };
+static long fewest_chunks = 8;
+
 static long chunk_outputs(const Matrix *m) {
-    long share = (m->d_out + 47) / 48;
+    long share = (m->d_out + 47) / 48, large = CHUNK_BYTES / ((long)m->d_in * bytes_of(m->storage));
+    long most = (m->d_out + fewest_chunks - 1) / fewest_chunks;
+    if (large > most) large = most;
+    if (share < large) share = large;
     return (share + TILE - 1) / TILE * TILE;
 }
 

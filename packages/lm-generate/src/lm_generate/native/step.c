@@ -308,6 +308,7 @@ static long lines(long floats) { return (floats + LINE / 4 - 1) / (LINE / 4) * (
 int lm_step(const Model *m, const Row *rows, int count, float *logits, int threads) {
     use_threads(threads);
     threads = pool.helpers + 1 > MOST_THREADS ? MOST_THREADS : pool.helpers + 1;
+    fewest_chunks = most(8, 4L * threads);
     long heads = (long)m->n_heads * m->d_head, kv = (long)m->n_kv_heads * m->d_head, longest = 0;
     for (int i = 0; i < count; i++) longest = most(longest, rows[i].position + 1);
     Pass p = {.model = m, .rows = rows, .count = count, .logits = logits};

@@ -1,5 +1,6 @@
 """R1: a run that was stopped anywhere and resumed is, bit for bit, the run that was not."""
 
+import itertools
 import pickle
 import signal
 import subprocess
@@ -7,6 +8,7 @@ import sys
 import time
 from dataclasses import replace
 from pathlib import Path
+from types import SimpleNamespace
 
 import pytest
 from lm_train.checkpoint import checkpoints
@@ -110,9 +112,10 @@ def test_the_same_seed_gives_the_same_bits_and_another_does_not(home):
 
 
 def test_a_resumed_run_has_the_plan_of_its_time_budget(home, monkeypatch):
-    monkeypatch.setattr(
-        "lm_train.budget.MEASURED_STEPS", 2
-    )  # so that a slow machine also plans before the end
+    monkeypatch.setattr("lm_train.budget.MEASURED_STEPS", 2)
+    ticks = itertools.count()
+    clock = SimpleNamespace(perf_counter=lambda: 0.05 * next(ticks))  # a step takes 0.05 s, on any machine
+    monkeypatch.setattr("lm_train.loop.time", clock)
     config = tiny_config(home, name="timed", minutes=0.01, checkpoint=CheckpointConfig())
     whole = train(config)
     planned = checkpoints(whole.folder / "checkpoints")[0]  # committed when the plan was made

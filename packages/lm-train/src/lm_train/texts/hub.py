@@ -13,12 +13,13 @@ from __future__ import annotations
 
 import errno
 import fnmatch
+import hashlib
 import importlib.util
 import json
 import os
 import re
 import sys
-from collections.abc import Callable, Iterable, Sequence
+from collections.abc import Callable, Iterable
 from dataclasses import dataclass
 from pathlib import Path, PurePosixPath
 
@@ -73,7 +74,7 @@ def hub_files(name: str, progress: Callable[[str, int, int], None] | None = None
     disable_progress_bars()  # the run has its own
     endpoint = os.environ.get("HF_ENDPOINT", "https://huggingface.co").rstrip("/")
     host = endpoint.partition("://")[2]
-    note = cache_folder() / "hub" / f"{re.sub(r'[^A-Za-z0-9.]+', '-', str(text))}.json"
+    note = _note(text)
 
     def fetched(file: str, commit: str, *, offline: bool = False) -> Path:
         return Path(
@@ -105,21 +106,16 @@ def hub_files(name: str, progress: Callable[[str, int, int], None] | None = None
         if getattr(error, "errno", None) in (errno.ENOSPC, errno.EDQUOT):
             raise
         if isinstance(error, HfHubHTTPError) and not isinstance(error, LocalEntryNotFoundError):
-            said = str(error.server_message or error).splitlines()[0]
+            said = _first_line(error.server_message or error)
             raise DownloadError(
                 f'{host} answered {error.response.status_code} for "{text}": {said}; check its name, and HF_TOKEN where it asks who you are'
             ) from error
-        known = _noted(note)
-        if known is None:
-            raise DownloadError(
-                f'cannot reach {host} to get "{text}": {str(error).splitlines()[0]}. Offline? Try --data stories (built in) or --data PATH'
-            ) from error
-        commit, files = known
         try:
+            commit, files = _noted(note)
             return [fetched(file, commit, offline=True) for file in files]
-        except LocalEntryNotFoundError:
+        except (LookupError, LocalEntryNotFoundError):
             raise DownloadError(
-                f'cannot reach {host} to get "{text}", of which some files are no longer in the Hub\'s cache'
+                f'cannot reach {host} to get "{text}": {_first_line(error)}. Offline? Try --data stories (built in) or --data PATH'
             ) from error
     note.parent.mkdir(parents=True, exist_ok=True)
     write_file_atomically(note, json.dumps({"commit": found.sha, "files": chosen}).encode())
@@ -169,9 +165,20 @@ def _http_error() -> type[Exception]:
     return found
 
 
-def _noted(note: Path) -> tuple[str, Sequence[str]] | None:
+def _note(text: HubText) -> Path:
+    """Where it is noted which files `text` was, the last time that the Hub was asked."""
+    plain = re.sub(r"[^A-Za-z0-9.]+", "-", str(text).removeprefix(PREFIX))
+    return cache_folder() / "hub" / f"{plain}-{hashlib.sha256(str(text).encode()).hexdigest()[:8]}.json"
+
+
+def _noted(note: Path) -> tuple[str, list[str]]:
+    """Commit and files. Raises LookupError where nothing was noted that can be read."""
     try:
         known = json.loads(note.read_text(encoding="utf-8"))
         return str(known["commit"]), [str(file) for file in known["files"]]
-    except (OSError, ValueError, KeyError):
-        return None
+    except (OSError, ValueError) as error:
+        raise LookupError(note) from error
+
+
+def _first_line(said: object) -> str:
+    return next(iter(str(said).splitlines()), "") or type(said).__name__

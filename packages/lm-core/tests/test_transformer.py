@@ -162,6 +162,14 @@ agree(lambda ids: model.loss(ids, ids), ids)
 documents = torch.arange(9).div(4, rounding_mode="floor").expand(2, 9)
 targets = ids.masked_fill(documents == 1, IGNORED)
 agree(lambda ids: model.loss(ids, targets, documents=documents), ids)
+def gradients(loss):
+    return torch.autograd.grad(loss, list(model.parameters()))
+
+for model in (tiny_model("soft-capped, padded"), tiny_model("gpt2")):  # the head and the loss in chunks, in one operation
+    compiled = torch.compile(model.loss, backend="aot_eager", fullgraph=True)
+    options = {"documents": documents, "z_loss": 0.1}
+    both = gradients(compiled(ids, targets, **options)), gradients(model.loss(ids, targets, **options))
+    torch.testing.assert_close(*both)
 model = tiny_model("qwen3 with a window")
 expected = model(ids)
 for block in model.blocks:

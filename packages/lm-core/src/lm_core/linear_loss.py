@@ -47,7 +47,7 @@ def linear_cross_entropy(
     switched off (torch.no_grad). Rows of `weight` from `vocab_size` on are padding: they get no probability and no gradient.
     A target that is IGNORED (-100) is in no mean. Under autocast the products run in its dtype; the softmax always in float32 or wider. Raises what cross_entropy raises.
 
-    `fast=False`, and torch.compile, which fuses by itself, make all the logits and leave the gradient to autograd.
+    `fast=False`, and torch.compile on a GPU, which fuses by itself, make all the logits and leave the gradient to autograd.
     """
     rows, d_model = weight.shape
     vocab_size = rows if vocab_size is None else vocab_size
@@ -59,15 +59,22 @@ def linear_cross_entropy(
     check_z_loss(z_loss)
     if chunk is not None and chunk < 1:
         raise ConfigError(f"chunk must be at least 1 token, got {chunk}")
-    if not fast or torch.compiler.is_compiling():
+    device = hidden.device.type
+    compiling = torch.compiler.is_compiling()
+    if not fast or (compiling and device != "cpu"):
         logits = soft_cap(hidden @ weight.T, softcap)[..., :vocab_size]
         return cross_entropy(logits, targets, z_loss=z_loss, fast=fast)
-    device = hidden.device.type
     dtype = torch.get_autocast_dtype(device) if torch.is_autocast_enabled(device) else hidden.dtype
     size = max(SMALLEST_CHUNK, CHUNK_ELEMENTS // rows) if chunk is None else chunk
-    loss: Tensor = _LinearCrossEntropy.apply(
-        hidden.reshape(-1, d_model), weight, *columns(targets), vocab_size, softcap, z_loss, size, dtype
-    )
+    flat, (column, kept) = hidden.reshape(-1, d_model), columns(targets)
+    if compiling:
+        share, later = row_weights(kept, dtype)
+        cap, learning = None if softcap is None else float(softcap), torch.is_grad_enabled()
+        wanted = learning and hidden.requires_grad, learning and weight.requires_grad
+        found = _opaque(flat, weight, column, share, vocab_size, cap, float(z_loss), size, dtype, *wanted)
+        loss: Tensor = found[0] * later
+    else:
+        loss = _LinearCrossEntropy.apply(flat, weight, column, kept, vocab_size, softcap, z_loss, size, dtype)
     return loss
 
 
@@ -98,34 +105,11 @@ class _LinearCrossEntropy(torch.autograd.Function):
         size: int,
         dtype: torch.dtype,
     ) -> Tensor:
-        tokens, (rows, _) = len(hidden), weight.shape
         share, ctx.missing = row_weights(kept, dtype)
-        size = -(-tokens // -(-tokens // size))  # the same number of chunks, all nearly alike
-        of_hidden, of_weight = ctx.needs_input_grad[:2]
-        with torch.autocast(hidden.device.type, enabled=False):
-            inputs, matrix = hidden.to(dtype), weight.to(dtype)
-            grad_hidden = torch.empty_like(inputs) if of_hidden else None
-            grad_weight = torch.zeros_like(weight) if of_weight else None
-            buffer = inputs.new_empty(size, rows)
-            loss = widen(inputs[:0]).new_zeros(())
-            for start in range(0, tokens, size):
-                x, part = inputs[start : start + size], slice(start, start + size)
-                gradient = widen(torch.mm(x, matrix.T, out=buffer[: len(x)]))  # the logits, until below
-                slope = None
-                if softcap is not None:  # d/dx of cap tanh(x / cap) is 1 - tanh(x / cap)^2
-                    gradient.div_(softcap).tanh_()
-                    slope = gradient.square().neg_().add_(1.0)
-                    gradient.mul_(softcap)
-                gradient[:, vocab_size:] = -torch.inf
-                loss += _loss_and_gradient_(gradient, column[part], share[part], z_loss)
-                if slope is not None:
-                    gradient.mul_(slope)
-                narrow = gradient.to(dtype)
-                if grad_hidden is not None:
-                    torch.mm(narrow, matrix, out=grad_hidden[part])
-                if grad_weight is not None:
-                    _add_product_(grad_weight, narrow.T, x)
-        ctx.save_for_backward(grad_hidden, grad_weight)
+        loss, *gradients = _in_chunks(
+            hidden, weight, column, share, vocab_size, softcap, z_loss, size, dtype, *ctx.needs_input_grad[:2]
+        )
+        ctx.save_for_backward(*gradients)
         ctx.hidden_dtype = hidden.dtype
         mean: Tensor = loss * ctx.missing
         return mean
@@ -140,6 +124,96 @@ class _LinearCrossEntropy(torch.autograd.Function):
         if grad_weight is not None:
             grad_weight = times(grad_weight, factor)
         return grad_hidden, grad_weight, *[None] * 7
+
+
+def _in_chunks(
+    hidden: Tensor,
+    weight: Tensor,
+    column: Tensor,
+    share: Tensor,
+    vocab_size: int,
+    softcap: float | None,
+    z_loss: float,
+    size: int,
+    dtype: torch.dtype,
+    of_hidden: bool,
+    of_weight: bool,
+) -> tuple[Tensor, Tensor | None, Tensor | None]:
+    """The loss, each token weighted by its share, and the gradients of hidden states (in `dtype`) and head that are wanted."""
+    tokens, (rows, _) = len(hidden), weight.shape
+    size = -(-tokens // -(-tokens // size))  # the same number of chunks, all nearly alike
+    with torch.autocast(hidden.device.type, enabled=False):
+        inputs, matrix = hidden.to(dtype), weight.to(dtype)
+        grad_hidden = torch.empty_like(inputs) if of_hidden else None
+        grad_weight = torch.zeros_like(weight) if of_weight else None
+        buffer = inputs.new_empty(size, rows)
+        loss = widen(inputs[:0]).new_zeros(())
+        for start in range(0, tokens, size):
+            x, part = inputs[start : start + size], slice(start, start + size)
+            gradient = widen(torch.mm(x, matrix.T, out=buffer[: len(x)]))  # the logits, until below
+            slope = None
+            if softcap is not None:  # d/dx of cap tanh(x / cap) is 1 - tanh(x / cap)^2
+                gradient.div_(softcap).tanh_()
+                slope = gradient.square().neg_().add_(1.0)
+                gradient.mul_(softcap)
+            gradient[:, vocab_size:] = -torch.inf
+            loss += _loss_and_gradient_(gradient, column[part], share[part], z_loss)
+            if slope is not None:
+                gradient.mul_(slope)
+            narrow = gradient.to(dtype)
+            if grad_hidden is not None:
+                torch.mm(narrow, matrix, out=grad_hidden[part])
+            if grad_weight is not None:
+                _add_product_(grad_weight, narrow.T, x)
+    return loss, grad_hidden, grad_weight
+
+
+# What torch.compile sees of it: one operation that it does not look into, for what it would make of the inside holds all the logits.
+@torch.library.custom_op("lm_core::linear_cross_entropy", mutates_args=())
+def _opaque(
+    hidden: Tensor,
+    weight: Tensor,
+    column: Tensor,
+    share: Tensor,
+    vocab_size: int,
+    softcap: float | None,
+    z_loss: float,
+    size: int,
+    dtype: torch.dtype,
+    of_hidden: bool,
+    of_weight: bool,
+) -> tuple[Tensor, Tensor, Tensor]:
+    loss, grad_hidden, grad_weight = _in_chunks(
+        hidden, weight, column, share, vocab_size, softcap, z_loss, size, dtype, of_hidden, of_weight
+    )
+    nothing = hidden.new_empty(0)
+    return (
+        loss,
+        nothing if grad_hidden is None else grad_hidden.to(hidden.dtype),
+        nothing.clone() if grad_weight is None else grad_weight,
+    )
+
+
+@_opaque.register_fake
+def _(hidden, weight, column, share, vocab_size, softcap, z_loss, size, dtype, of_hidden, of_weight):  # type: ignore[no-untyped-def]
+    return (
+        share.new_empty(()),
+        torch.empty_like(hidden) if of_hidden else hidden.new_empty(0),
+        torch.empty_like(weight) if of_weight else hidden.new_empty(0),
+    )
+
+
+def _keep(ctx: Any, inputs: tuple[Any, ...], output: tuple[Tensor, Tensor, Tensor]) -> None:
+    ctx.save_for_backward(*output[1:])
+    ctx.wanted = inputs[-2:]
+
+
+def _scale(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
+    gradients = zip(ctx.saved_tensors, ctx.wanted, strict=True)
+    return *(kept * grad if wanted else None for kept, wanted in gradients), *[None] * 9
+
+
+_opaque.register_autograd(_scale, setup_context=_keep)
 
 
 def _loss_and_gradient_(

@@ -58,7 +58,7 @@ def test_long_sequences_pay_for_attention():
     assert longer == 3 * 2 * config.n_layers * 2 * config.n_heads * config.d_head * 16
 
 
-def bytes_kept(model, ids):
+def bytes_kept(model, ids, **options):
     """What autograd holds on to, each memory once, without the model's own."""
     own = {tensor.untyped_storage().data_ptr() for tensor in [*model.parameters(), *model.buffers()]}
     kept = {}
@@ -70,7 +70,7 @@ def bytes_kept(model, ids):
         return tensor
 
     with torch.autograd.graph.saved_tensors_hooks(pack, lambda tensor: tensor):
-        model(ids)
+        model(ids, **options)
     return sum(size for size, _ in kept.values())
 
 
@@ -79,6 +79,15 @@ def bytes_kept(model, ids):
 def test_the_memory_of_the_activations_is_what_torch_keeps(variant, dropout):
     model = tiny_model(variant, dropout=dropout)
     assert bytes_kept(model, some_ids(3, 16)) == activation_bytes(model.config, 3, 16)
+
+
+@pytest.mark.parametrize("variant", ["llama", "qwen3", "gpt2"])
+def test_documents_keep_the_outputs_of_attention_once_more(variant):
+    model, ids = tiny_model(variant), some_ids(3, 16)
+    documents = torch.arange(16).div(5, rounding_mode="floor").expand(3, 16)
+    more = model.config.n_layers * model.config.n_heads * model.config.d_head * 4 + 8 * (variant == "gpt2")
+    expected = activation_bytes(model.config, 3, 16) + 3 * 16 * more
+    assert bytes_kept(model, ids, documents=documents) == expected
 
 
 @pytest.mark.parametrize("variant", ["llama", "mistral", "gpt2", "soft-capped, padded"])

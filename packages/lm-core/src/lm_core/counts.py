@@ -107,7 +107,8 @@ def activation_bytes(
         the rest    2 d and the last norm's; dropout: d more; logit_softcap: padded_vocab_size more; the id, 8 bytes
 
     A sliding window shorter than the sequence adds its mask, length**2 numbers a layer. cross_entropy then keeps
-    vocab_size numbers a token, model.loss d_model. With `recompute` it is d for each block, and in the backward pass all
+    vocab_size numbers a token, model.loss d_model. `documents=` adds q numbers a token and block on a CPU (the outputs of all documents,
+    put together), and for learned positions 8 bytes a token. With `recompute` it is d for each block, and in the backward pass all
     of one block at a time.
     """
     d, q, k = config.d_model, config.n_heads * config.d_head, config.n_kv_heads * config.d_head

@@ -6,6 +6,7 @@
 //! the key is but a hash), stand in a shelf beside the table, which is emptied as a whole when it is full.
 
 use crate::hash::{fold, hash_bytes};
+use crate::huge::Huge;
 use crate::prefetch::prefetch;
 
 /// Slots: 4 MiB at 32 bytes each. 16,000 distinct pretokens cover 97 % of English prose, 65,536 cover 99.8 %; half as
@@ -61,7 +62,7 @@ const ON_THE_SHELF: u32 = u32::MAX;
 /// Ids by pretoken, for one vocabulary.
 #[derive(Debug)]
 pub(crate) struct Cache {
-    lines: Box<[Line; LINES]>,
+    lines: Huge<Line, LINES>,
     /// Which shelf is the present one; slots of earlier ones are void.
     shelf: u32,
     entries: Vec<Entry>,
@@ -141,8 +142,7 @@ pub(crate) fn run_key(pretoken: &[u8]) -> Option<u128> {
 
 impl Cache {
     pub(crate) fn new() -> Self {
-        let lines = vec![EMPTY; LINES].into_boxed_slice().try_into().expect("as many lines as were made");
-        Self { lines, shelf: 0, entries: Vec::new(), bytes: Vec::new(), ids: Vec::new() }
+        Self { lines: Huge::new(EMPTY), shelf: 0, entries: Vec::new(), bytes: Vec::new(), ids: Vec::new() }
     }
 
     /// The line of a key.

@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-#![deny(unsafe_code)] // but for the calls of vector instructions in pretokenize/ends.rs and the one in prefetch.rs
+#![deny(unsafe_code)] // but for the calls of vector instructions in pretokenize/ends.rs and prefetch.rs, and for huge.rs
 
 mod batch;
 mod cache;
@@ -12,6 +12,7 @@ mod fingerprint;
 pub mod formats;
 mod further;
 mod hash;
+mod huge;
 mod joins;
 mod long;
 mod merge;

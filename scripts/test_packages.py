@@ -1,13 +1,14 @@
 """Tests each package as its users get it: a wheel, built through its sdist, in an environment of its own.
 
-    python scripts/test_packages.py [PACKAGE ...] [--keep FOLDER] [--import-only] [--jobs N]
+    python scripts/test_packages.py [PACKAGE ...] [--keep FOLDER] [--import-only] [--jobs N] [--lowest] [--python PYTHON]
 
 A workspace hides three faults: uv ignores version bounds between members, other members' dependencies leak into a
 package's tests, and a file that the wheel lacks is still found in the checkout. So for each package this script
   1. builds sdist -> wheel and compares the wheel's files with the source tree,
   2. installs it with only what it declares (siblings as wheels too) and imports every module,
   3. adds the package's `test` dependency group and runs its own tests from a copy, far from the checkout.
-Two packages at a time, each on one thread; what one printed comes when it is done.
+`--lowest` installs the oldest version that each of its bounds allows, to prove the lower ones; `--python` takes another interpreter
+(a version that uv finds, or a path). Two packages at a time, each on one thread; what one printed comes when it is done.
 Needs uv (and cargo for lm-tokenizer). Exit 0 when every package passed, else 1 with the failures named.
 """
 
@@ -25,7 +26,9 @@ from pathlib import Path
 from typing import Any, TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED_FOR_TESTS = ("tests", "docs", "examples", "benchmarks", "README.md", "CHANGELOG.md", "pyproject.toml")
+COPIED_FOR_TESTS = (
+    "tests", "docs", "examples", "benchmarks", "notebooks", "README.md", "CHANGELOG.md", "pyproject.toml"
+)  # fmt: skip
 
 IMPORT_EVERY_MODULE = """
 import importlib, pkgutil, sys
@@ -96,23 +99,24 @@ def check_contents(package: str, wheel: Path) -> None:
         raise PackageFailure(f"the wheel holds files that the source does not: {', '.join(foreign)}")
 
 
-def test(package: str, built: dict[str, Path], folder: Path, log: TextIO, *, import_only: bool) -> None:
+def install(
+    package: str, built: dict[str, Path], folder: Path, log: TextIO, *, python: str, lowest: bool = False
+) -> list[str | Path]:
+    """A fresh environment with what the package declares, each module imported once; the command that installs more into it."""
     project = read_toml(ROOT / "packages" / package / "pyproject.toml")
     environment = folder / f"{package}-env"
-    python = environment / ("Scripts" if os.name == "nt" else "bin") / "python"
-    install: list[str | Path] = ["uv", "pip", "install", "--quiet", "--python", python, *exclude_newer()]
+    command: list[str | Path] = ["uv", "pip", "install", "--quiet", "--python", python_of(environment)]
+    command += exclude_newer()
+    if lowest:
+        command += ["--resolution", "lowest-direct"]
+    command += [built[package], *(built[name] for name in siblings_of(package))]
     run(
         "fresh environment",
-        ["uv", "venv", "--quiet", "--clear", "--python", sys.executable, environment],
+        ["uv", "venv", "--quiet", "--clear", "--python", python, environment],
         log,
         cwd=folder,
     )
-    run(
-        "install what it declares",
-        [*install, built[package], *(built[name] for name in siblings_of(package))],
-        log,
-        cwd=folder,
-    )
+    run("install what it declares", command, log, cwd=folder)
     # An import that only an extra provides may fail here; one that nothing declares may not.
     extras = project["project"].get("optional-dependencies", {}).values()
     optional = [
@@ -122,29 +126,37 @@ def test(package: str, built: dict[str, Path], folder: Path, log: TextIO, *, imp
     ]
     run(
         "import every module",
-        [python, "-c", IMPORT_EVERY_MODULE, package.replace("-", "_"), *optional],
+        [python_of(environment), "-c", IMPORT_EVERY_MODULE, package.replace("-", "_"), *optional],
         log,
         cwd=folder,
     )
-    if import_only:
-        return
-    run("install its test group", [*install, *project["dependency-groups"]["test"]], log, cwd=folder)
+    return command
+
+
+def test(package: str, command: list[str | Path], folder: Path, log: TextIO) -> None:
+    """Its own tests, from a copy. What it declares is named again, so that its bounds are kept as they were installed."""
+    project = read_toml(ROOT / "packages" / package / "pyproject.toml")
+    run("install its test group", [*command, *project["dependency-groups"]["test"]], log, cwd=folder)
     copy = folder / f"{package}-copy"
     copy.mkdir()
     for name in COPIED_FOR_TESTS:
         path = ROOT / "packages" / package / name
         if path.is_dir():
             shutil.copytree(path, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        else:
+        elif path.exists():  # not every package has notebooks
             shutil.copy2(path, copy / name)
     outside = {key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "VIRTUAL_ENV"}}
     run(
         "its tests, from a copy",
-        [python, "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        [python_of(folder / f"{package}-env"), "-m", "pytest", "-q", "-p", "no:cacheprovider"],
         log,
         cwd=copy,
         env={"OMP_NUM_THREADS": "1", **outside},
     )
+
+
+def python_of(environment: Path) -> Path:
+    return environment / ("Scripts" if os.name == "nt" else "bin") / "python"
 
 
 def main() -> int:
@@ -156,6 +168,12 @@ def main() -> int:
     )
     parser.add_argument(
         "--import-only", action="store_true", help="stop after the imports: install and bounds, no tests"
+    )
+    parser.add_argument(
+        "--lowest", action="store_true", help="install the oldest versions that each package's bounds allow"
+    )
+    parser.add_argument(
+        "--python", default=sys.executable, help="the interpreter to test on (default: this one)"
     )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="packages at a time (default: 2)")
     arguments = parser.parse_args()
@@ -175,7 +193,16 @@ def main() -> int:
             try:
                 with path.open("w", encoding="utf-8") as log:
                     check_contents(package, built[package])
-                    test(package, built, folder, log, import_only=arguments.import_only)
+                    command = install(
+                        package,
+                        built,
+                        folder,
+                        log,
+                        python=arguments.python,
+                        lowest=arguments.lowest,
+                    )
+                    if not arguments.import_only:
+                        test(package, command, folder, log)
             except PackageFailure as failure:
                 return str(failure)
             finally:

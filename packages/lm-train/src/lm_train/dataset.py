@@ -104,6 +104,7 @@ class TokenDataset:
         return self.info.end_of_text if self.info else None
 
     def tokens(self, split: str = "train") -> int:
+        """How many ids a split has, end-of-text included."""
         return self._ends[self._known(split)][-1]
 
     def documents(self, split: str = "train") -> int | None:
@@ -138,7 +139,9 @@ class TokenDataset:
     def document_ends_by_file(self, split: str = "train") -> Iterator[npt.NDArray[np.uint64]]:
         """The same, one file's after the other: no more than one file's are in memory."""
         if not self.info:
-            raise DatasetError(f"{self.folder} does not say where its documents end")
+            raise DatasetError(
+                f"{self.folder} does not say where its documents end; prepare its text with `lm-train prepare` to have that"
+            )
         start = 0
         for name, shard in self.info.splits[self._known(split)].items():
             ends = TokenFile(self.folder / index_name(name), _INDEX_DTYPE, shard.documents).read(
@@ -221,7 +224,7 @@ class TokenDataset:
             )
         if largest != shard.largest_id:
             raise DatasetError(
-                f"{file.path}: its largest id is {largest}, dataset.json says {shard.largest_id}"
+                f"{file.path}: its largest id is {largest}, dataset.json says {shard.largest_id}; restore it from a good copy"
             )
         _check(self.folder, index_name(file.path.name), shard.index)
         self.document_ends(split)

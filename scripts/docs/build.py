@@ -1,6 +1,6 @@
 """Builds the documentation as one folder that reads offline: `uv run --group docs python scripts/docs/build.py site`.
 
-The pages are the READMEs and docs/ as they lie in the tree (Sphinx), the reference is the packages' docstrings (pdoc). A link that leads
+The pages are the READMEs and docs/ as they lie in the tree (Sphinx), the notebooks (jupytext), and the packages' docstrings (pdoc). A link that leads
 nowhere, an unknown reference, a page that nothing leads to: an error, and exit code 1.
 """
 
@@ -12,6 +12,9 @@ import subprocess
 import sys
 import tempfile
 from pathlib import Path
+
+import jupytext
+import messages
 
 ROOT = Path(__file__).resolve().parent.parent.parent
 MODULES = ("lm_tokenizer", "lm_core", "lm_train", "lm_generate")
@@ -31,7 +34,8 @@ def main() -> int:
     with tempfile.TemporaryDirectory() as aside:
         source, site = Path(aside, "source"), Path(aside, "site")
         copy_tree(source)
-        name_readmes(source)
+        add_notebooks(source)
+        name_pages(source)
         add_contents(source)
         pages = [sys.executable, "-m", "sphinx", "-W", "--keep-going", "-q", "-j", "auto"]
         pages += [
@@ -71,8 +75,12 @@ def add_contents(source: Path) -> None:
         folder = source / "packages" / package
         docs = sorted(path for path in folder.glob("docs/**/*.md") if path not in course)
         parts[package] = [folder / "README.md", *docs, folder / "CHANGELOG.md"]
+    parts["Notebooks"] = sorted(source.glob("packages/*/notebooks/*.md"))
+    parts["Taking part"] = [source / ".github/CONTRIBUTING.md", source / ".github/SECURITY.md"]
     parts["How it is tested"] = [source / "tests/faults.md", source / "rust/fuzz/README.md"]
-    parts["Reference"] = [source / "rust/lm-bpe/README.md", add_reference(source / "reference.md")]
+    told = source / "messages.md"
+    told.write_text(messages.page(), encoding="utf-8")
+    parts["Reference"] = [source / "rust/lm-bpe/README.md", add_reference(source / "reference.md"), told]
     lines = []
     for caption, pages in parts.items():
         lines += ["", "```{toctree}", ":hidden:", f":caption: {caption}", ""]
@@ -92,17 +100,33 @@ def add_reference(page: Path) -> Path:
     return page
 
 
-def name_readmes(source: Path) -> None:
-    """A link to a folder shows its README where the tree is browsed; a site needs the file's name."""
+def add_notebooks(source: Path) -> None:
+    """Each notebook (a .py file in cells) as a page of the same name, and as an .ipynb that the page offers."""
+    for path in sorted(source.glob("packages/*/notebooks/*.py")):
+        notebook = jupytext.read(path)
+        cells = [
+            cell.source if cell.cell_type == "markdown" else f"```python\n{cell.source}\n```"
+            for cell in notebook.cells
+        ]
+        jupytext.write(notebook, path.with_suffix(".ipynb"))
+        offer = f"*To run it: [{path.stem}.ipynb]({path.stem}.ipynb), or the [plain file]({path.name}).*"
+        title, *rest = cells[0].split("\n", 1)
+        path.with_suffix(".md").write_text(
+            "\n\n".join([title, offer, *rest, *cells[1:]]) + "\n", encoding="utf-8"
+        )
+
+
+def name_pages(source: Path) -> None:
+    """A link to a folder shows its README, and one to a notebook its source, where the tree is browsed; here both have a page."""
     for page in source.rglob("*.md"):
 
         def whole(link: re.Match[str], here: Path = page.parent) -> str:
-            readme = here / link[1] / "README.md"
-            return (
-                f"]({link[1].rstrip('/')}/README.md)"
-                if "://" not in link[1] and readme.is_file()
-                else link[0]
-            )
+            target = here / link[1]
+            if "://" not in link[1] and (target / "README.md").is_file():
+                return f"]({link[1].rstrip('/')}/README.md)"
+            if target.suffix == ".py" and target.parent.name == "notebooks" and target.parent != here:
+                return f"]({link[1].removesuffix('.py')}.md)"
+            return link[0]
 
         page.write_text(re.sub(r"\]\(([^)#]+)\)", whole, page.read_text(encoding="utf-8")), encoding="utf-8")
 

@@ -70,7 +70,7 @@ def test_a_scaled_rotation_is_read_in_either_spelling(scaling, keep):
             "different rotations",
         ),
         ({"rope_scaling": {"type": "linear", "factor": "two"}}, "factor must be a finite number"),
-        ({"model_type": "gemma2"}, "model_type is 'gemma2'; llama, mistral"),
+        ({"model_type": "gemma2"}, "model_type is 'gemma2'; only llama, mistral"),
         ({"model_type": None}, "model_type is None"),
         ({"vocab_size": None, "hidden_size": None}, "lacks vocab_size, hidden_size"),
     ],

@@ -139,7 +139,7 @@ def test_a_folder_without_a_manifest_is_foreign_and_one_that_is_not_there_is_an_
     (tmp_path / "model.safetensors").write_bytes(b"x")
     assert read_manifest(tmp_path) is None
     assert verify_folder(tmp_path) is None
-    with pytest.raises(ModelFolderError, match=r"^there is no folder .*absent$"):
+    with pytest.raises(ModelFolderError, match=r"^there is no folder .*absent; give one"):
         verify_folder(tmp_path / "absent")
 
 

@@ -118,5 +118,5 @@ def test_what_makes_no_sense_is_refused_with_the_reason():
         ema.copy_to([("q", parameter)])
     with pytest.raises(ShapeError, match=r"^p must have the shape \(2,\), got \(3,\) in the model$"):
         ema.copy_to([("p", torch.ones(3))])
-    with pytest.raises(ConfigError, match='has a tensor "step"'):
+    with pytest.raises(ConfigError, match='must have a tensor "step"'):
         ema.load_state_dict({"average.p": parameter})

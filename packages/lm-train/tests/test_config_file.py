@@ -61,7 +61,7 @@ def test_a_folder_or_a_binary_file_is_no_settings_file(tmp_path):
     with pytest.raises(ConfigError, match="not a text file"):
         read_settings(str(tmp_path / "x.toml"))
     (tmp_path / "x.ini").write_text("")
-    with pytest.raises(ConfigError, match=r"ends in \.toml, \.yaml or \.yml"):
+    with pytest.raises(ConfigError, match=r"must end in \.toml, \.yaml or \.yml"):
         read_settings(str(tmp_path / "x.ini"))
 
 

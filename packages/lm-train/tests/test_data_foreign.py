@@ -62,7 +62,7 @@ def test_a_raw_file_of_uint32_is_read_when_told(tmp_path):
 @pytest.mark.parametrize(
     ("name", "content", "options", "message"),
     [
-        ("a.bin", b"", {}, r"a\.bin is empty: it holds no tokens"),
+        ("a.bin", b"", {}, r"a\.bin is empty; give a file"),
         ("a.bin", b"abc", {}, r"a\.bin has 3 bytes, which is no whole number of 2-byte tokens"),
         ("a.bin", b"abcdef", {"dtype": "uint32"}, "6 bytes, which is no whole number of 4-byte tokens"),
         (

@@ -115,7 +115,7 @@ def test_without_optuna_the_message_says_what_to_do(tmp_path, monkeypatch):
         ({"run_cap": 0}, "run_cap must be a whole number above 0"),
         ({"metric": {"goal": "up"}}, "metric must be"),
         ({"method": "grid"}, "a grid needs values; batch has a range"),
-        ({"parameters": {}}, "has a table of parameters"),
+        ({"parameters": {}}, "needs a table of parameters"),
         ({"parameters": {"batch": 3}}, "batch needs value, values, or min and max"),
         ({"parameters": {"batch": {"min": 5, "max": 2}}}, "min below max"),
         ({"parameters": {"batch": {"values": []}}}, "values is a list"),

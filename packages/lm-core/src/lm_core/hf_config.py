@@ -88,13 +88,15 @@ def config_from_json(data: dict[str, Any]) -> ModelConfig:
     if family == "lm_core":
         return _own_from_json(data)
     raise ModelFolderError(
-        f"model_type is {family!r}; llama, mistral, qwen2, qwen3, gpt2 and lm_core are understood"
+        f"model_type is {family!r}; only llama, mistral, qwen2, qwen3, gpt2 and lm_core are understood"
     )
 
 
 def _refusal(family: Any, complaints: list[str]) -> ModelFolderError:
     listed = "; ".join(complaints)
-    return ModelFolderError(f"this {family} model has settings that lm-core does not implement: {listed}")
+    return ModelFolderError(
+        f"this {family} model has settings that lm-core does not implement: {listed}; choose a model without them"
+    )
 
 
 def _llama_to_json(config: ModelConfig) -> dict[str, Any]:
@@ -230,12 +232,14 @@ def _own_scaling(scaling: Any) -> RopeScaling:
     try:
         return RopeScaling(**scaling)
     except TypeError as error:
-        raise ModelFolderError(f"rope_scaling is not understood: {error}") from error
+        raise ModelFolderError(f"rope_scaling must be one that lm-core knows: {error}") from error
 
 
 def _need(data: dict[str, Any], names: list[str]) -> None:
     if missing := [name for name in names if data.get(name) is None]:
-        raise ModelFolderError(f"config.json lacks {', '.join(missing)}")
+        raise ModelFolderError(
+            f"config.json lacks {', '.join(missing)}; take the one that came with the weights"
+        )
 
 
 def _notes_to_json(config: ModelConfig) -> dict[str, Any]:

@@ -157,7 +157,7 @@ def verify_folder(folder: Path | str, *, hashes: bool = True) -> Manifest | None
     """
     folder = Path(folder)
     if not folder.is_dir():
-        raise ModelFolderError(f"there is no folder {folder}")
+        raise ModelFolderError(f"there is no folder {folder}; give one that is there")
     manifest = read_manifest(folder)
     if manifest is None:
         return None
@@ -179,7 +179,7 @@ def verify_folder(folder: Path | str, *, hashes: bool = True) -> Manifest | None
 def _parse(payload: dict[str, Any], path: Path) -> Manifest:
     if payload.get("format") != FORMAT:
         raise DamagedFileError(
-            f'{path} is not a manifest of ours: its "format" is {payload.get("format")!r}, not {FORMAT!r}'
+            f'{path} is not a manifest of ours: its "format" is {payload.get("format")!r}, not {FORMAT!r}; remove it if another program wrote it'
         )
     version = payload.get("format_version")
     if type(version) is int and version > FORMAT_VERSION:

@@ -106,7 +106,9 @@ def load_model(
     if manifest is None:
         log.info("%s has no manifest.json: it comes from elsewhere, so its bytes cannot be checked", folder)
     elif manifest.kind not in KINDS:
-        raise ModelFolderError(f"{folder} is a {manifest.kind}, not a model")
+        raise ModelFolderError(
+            f"{folder} is a {manifest.kind}, not a model; give a model folder or a checkpoint"
+        )
     config = read_config(folder)
     with stored_tensors(folder) as stored:
         sources = _match(config, stored, folder)
@@ -140,7 +142,7 @@ def _existing(folder: Path | str) -> Path:
     if folder.is_file():
         raise ModelFolderError(f"{folder} is a file; give the folder that holds config.json and {SINGLE}")
     if not folder.is_dir():
-        raise ModelFolderError(f"there is no folder {folder}")
+        raise ModelFolderError(f"there is no folder {folder}; give one that holds config.json and {SINGLE}")
     return folder
 
 
@@ -174,7 +176,9 @@ def _match(
     if complaints:
         listed = "\n".join(f"  {complaint}" for complaint in complaints[:LISTED])
         more = f"\n  and {len(complaints) - LISTED:,} more" if len(complaints) > LISTED else ""
-        raise ModelFolderError(f"the weights in {folder} do not fit its config.json:\n{listed}{more}")
+        raise ModelFolderError(
+            f"the weights in {folder} do not fit its config.json; take both from one model:\n{listed}{more}"
+        )
     return matched
 
 

@@ -72,7 +72,7 @@ class StoredTensor:
 def read_json(path: Path) -> dict[str, Any]:
     """A JSON object from a file of bounded size; ModelFolderError says what is wrong otherwise."""
     if not path.is_file():
-        raise ModelFolderError(f"{path} is missing")
+        raise ModelFolderError(f"{path} is missing; give the folder of a whole model")
     if path.stat().st_size > LARGEST_JSON:
         raise ModelFolderError(f"{path} has {path.stat().st_size:,} bytes; at most {LARGEST_JSON:,} are read")
     try:
@@ -80,7 +80,9 @@ def read_json(path: Path) -> dict[str, Any]:
     except (ValueError, RecursionError) as error:
         raise DamagedFileError(f"{path} is not valid JSON: {error}") from error
     if not isinstance(data, dict):
-        raise DamagedFileError(f"{path} holds {type(data).__name__}, not a JSON object")
+        raise DamagedFileError(
+            f"{path} holds {type(data).__name__}, not a JSON object; restore it from a good copy"
+        )
     return data
 
 
@@ -152,7 +154,9 @@ def tensor_file_paths(folder: Path) -> list[Path]:
             f'not read. Convert them once, where you trust them: python -c "from transformers import AutoModelForCausalLM '
             f"as M; M.from_pretrained('{folder}').save_pretrained('{folder}-safetensors')\""
         )
-    raise ModelFolderError(f"{folder} has neither {SINGLE} nor {INDEX}: it holds no weights")
+    raise ModelFolderError(
+        f"{folder} has neither {SINGLE} nor {INDEX}: it holds no weights; give the folder of a model"
+    )
 
 
 def _shards(folder: Path) -> list[Path]:
@@ -168,7 +172,9 @@ def _shards(folder: Path) -> list[Path]:
                 f"{index} names the file {file!r}; only .safetensors files in the same folder are read"
             )
     if missing := [file for file in files if not (folder / file).is_file()]:
-        raise ModelFolderError(f"{index} lists files that are missing: {', '.join(missing)}")
+        raise ModelFolderError(
+            f"{index} lists files that are missing: {', '.join(missing)}; fetch them again"
+        )
     return [folder / file for file in files]
 
 

@@ -232,7 +232,9 @@ class Engine:
             raise SettingError(f'pooling must be "mean" or "last", got {pooling!r}')
         ids = self.encode(text)
         if not ids:
-            raise PromptError("there is nothing to embed: the text holds no token")
+            raise PromptError(
+                "there is nothing to embed: the text holds no token; give it at least one character"
+            )
         if len(ids) > self.config.context:
             raise ContextLengthError(
                 f"the text has {len(ids)} tokens and the model's context is {self.config.context}: embed parts of it"

@@ -71,7 +71,7 @@ def find_model(folder: Path, *, verify: bool) -> tuple[Path, Manifest | None]:
         return _newest_checkpoint(folder, verify=verify)
     if not (folder / "config.json").is_file():
         raise ModelSourceError(
-            f"{folder} holds no model: neither config.json (a model folder) nor checkpoints/ (a run) is in it"
+            f"{folder} holds no model: neither config.json (a model folder) nor checkpoints/ (a run) is in it; give the folder of a model, a checkpoint or a run"
         )
     pickles = sorted(path.name for path in folder.iterdir() if path.suffix in PICKLES)
     if pickles and not any(folder.glob("*.safetensors")):
@@ -128,7 +128,7 @@ def check_vocabulary(tokenizer: Tokenizer, model: Transformer, folder: Path) -> 
     if largest >= model.config.vocab_size:
         raise TokenizerMismatchError(
             f"the tokenizer in {folder} has ids up to {largest}, but the model's vocabulary is "
-            f"{model.config.vocab_size}: they do not belong together"
+            f"{model.config.vocab_size}: they do not belong together; put the model's own tokenizer.json there"
         )
 
 

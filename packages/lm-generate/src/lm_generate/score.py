@@ -42,7 +42,9 @@ def token_logprobs(model: Transformer, ids: Sequence[int], stride: int) -> list[
         log_p = model.logits(hidden).float().log_softmax(-1)  # (scored, vocab_size)
         result += log_p.gather(-1, tokens[0, first - start :, None]).squeeze(-1).tolist()
     if any(math.isnan(value) for value in result):
-        raise NonFiniteLogitsError("the model's log-probabilities are NaN: the weights are damaged")
+        raise NonFiniteLogitsError(
+            "the model's log-probabilities are NaN: the weights are damaged or the dtype overflows; try float32"
+        )
     return result
 
 

@@ -34,7 +34,7 @@ def verify_model(folder: Path) -> Iterator[Verified]:
             found, manifest = find_model(each, verify=True)
             if manifest is None:
                 raise ModelSourceError(
-                    f"{each} has no manifest.json, so there is nothing to check it against"
+                    f"{each} has no manifest.json, so there is nothing to check it against; only folders that lm-train or lm-core wrote have one"
                 )
             read_tokenizer(found, manifest)
         except (LmCoreError, LmGenerateError) as error:

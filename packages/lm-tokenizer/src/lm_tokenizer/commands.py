@@ -19,7 +19,9 @@ from lm_tokenizer.types import AllOrSome
 def run_train(options: argparse.Namespace) -> None:
     folder = Path(options.output).parent
     if not (folder.is_dir() and os.access(folder, os.W_OK)):  # told now, not when the work is done
-        raise TokenizerError(f"{options.output}: there is no folder {folder} that can be written to")
+        raise TokenizerError(
+            f"{options.output}: there is no folder {folder} that can be written to; make it, or name another"
+        )
     if options.start is None:
         tokenizer = Tokenizer.train(
             files=options.files,
@@ -121,7 +123,9 @@ def run_decode(options: argparse.Namespace) -> None:
     raw = read_bytes(options.file)
     width = np.dtype(options.dtype).itemsize
     if len(raw) % width:
-        raise TokenizerError(f"{options.file}: {len(raw)} bytes are no whole number of {options.dtype}")
+        raise TokenizerError(
+            f"{options.file}: {len(raw)} bytes are no whole number of {options.dtype}; name the dtype that it was written with"
+        )
     ids = np.frombuffer(raw, dtype=np.dtype(options.dtype).newbyteorder("<")).astype(np.uint32)
     sys.stdout.buffer.write(tokenizer.decode_bytes(ids))
 

@@ -131,7 +131,7 @@ def newest_verified(folder: Path, say: Callable[[str], None]) -> Path:
         aside = _free_name(path.with_name(f"damaged-{path.name}"))
         path.rename(aside)
         say(f"{problem}\n{path.name} is set aside as {aside.name}; the one before it is used")
-    raise CheckpointError(f"{folder}: no whole checkpoint to continue from")
+    raise CheckpointError(f"{folder}: no whole checkpoint to continue from; start a new run")
 
 
 def damage(path: Path) -> str | None:

@@ -153,7 +153,7 @@ def _parse(text: str, kind: str, source: str) -> dict[str, Any]:
         try:
             return tomllib.loads(text)
         except tomllib.TOMLDecodeError as error:
-            raise ConfigError(f"{source}: not valid TOML: {error}") from None
+            raise ConfigError(f"{source}: not valid TOML: {error}; mend it there") from None
     if kind in ("yaml", "yml"):
         import yaml  # type: ignore[import-untyped]
 
@@ -166,13 +166,15 @@ def _parse(text: str, kind: str, source: str) -> dict[str, Any]:
         try:
             parsed = yaml.load(text, Loader)
         except yaml.YAMLError as error:
-            raise ConfigError(f"{source}: not valid YAML: {' '.join(str(error).split())}") from None
+            raise ConfigError(
+                f"{source}: not valid YAML: {' '.join(str(error).split())}; mend it there"
+            ) from None
         if parsed is None:
             return {}
         if not isinstance(parsed, dict):
             raise ConfigError(f"{source}: a table of settings is wanted, got {type(parsed).__name__}")
         return parsed
-    raise ConfigError(f"{source}: a settings file ends in .toml, .yaml or .yml")
+    raise ConfigError(f"{source}: a settings file must end in .toml, .yaml or .yml")
 
 
 def _check_table(kind: type, table: dict[str, Any], source: str, path: tuple[str, ...]) -> None:

@@ -383,7 +383,7 @@ def _facts(checkpoint: Path) -> dict[str, Any]:
 
     manifest = read_manifest(checkpoint)
     if manifest is None:
-        raise CheckpointError(f"{checkpoint}: no manifest.json")
+        raise CheckpointError(f"{checkpoint}: no manifest.json; continue from another checkpoint")
     return manifest.facts
 
 

@@ -146,7 +146,7 @@ def read_record(folder: Path) -> dict[str, Any]:
         record: dict[str, Any] = json.loads(path.read_text(encoding="utf-8"))
     except FileNotFoundError:
         raise CheckpointError(
-            f"{folder}: no state/state.json: a model folder, not a checkpoint to continue from"
+            f"{folder}: no state/state.json: a model folder, not a checkpoint to continue from; --init-from begins with its weights"
         ) from None
     if record.get("format_version") != FORMAT_VERSION:
         raise CheckpointError(
@@ -225,7 +225,7 @@ def restore_optimizers(
         if part_name not in parts or parameter_name not in parameters:
             have = ", ".join(parts)
             raise CheckpointError(
-                f"{source}: state of {part_name} for {parameter_name}, but this run has {have}"
+                f"{source}: state of {part_name} for {parameter_name}, but this run has {have}; use the config.toml that is in its folder"
             )
         parameter = parameters[parameter_name]
         if isinstance(value, torch.Tensor) and value.ndim:
@@ -246,7 +246,7 @@ def _random_state() -> dict[str, torch.Tensor]:
 
 def _restore_random_state(tensors: dict[str, torch.Tensor], source: Path) -> None:
     if "rng/cpu" not in tensors:
-        raise CheckpointError(f"{source}: no random state in it")
+        raise CheckpointError(f"{source}: no random state in it; continue from another checkpoint of the run")
     torch.set_rng_state(tensors["rng/cpu"])
     if "rng/cuda" in tensors and torch.cuda.is_available():
         torch.cuda.set_rng_state(tensors["rng/cuda"])

@@ -110,7 +110,7 @@ class EMA:
         """Takes a copy of what `state_dict` gave. The decay is the one given to this EMA."""
         if STEP not in state:
             raise ConfigError(
-                f'the state of an EMA has a tensor "{STEP}"; got {len(state)} tensors without it'
+                f'the state of an EMA must have a tensor "{STEP}"; got {len(state)} tensors without it'
             )
         found = {name.removeprefix(AVERAGE): tensor for name, tensor in state.items() if name != STEP}
         _check_same_names(self._averages, found, "the state")

@@ -47,7 +47,9 @@ def score_window(model: Transformer, ids: Sequence[int], first: int, top: int) -
     for begin in range(0, len(hidden), PLACES):
         log_p = model.logits(hidden[begin : begin + PLACES]).float().log_softmax(-1)  # (places, vocab_size)
         if bool(log_p.isnan().any()):
-            raise NonFiniteLogitsError("the model's log-probabilities are NaN: the weights are damaged")
+            raise NonFiniteLogitsError(
+                "the model's log-probabilities are NaN: the weights are damaged or the dtype overflows; try float32"
+            )
         wanted = tokens[0, first + begin : first + begin + PLACES]  # (places,)
         logprob = log_p.gather(-1, wanted[:, None])  # (places, 1)
         rank = (log_p > logprob).sum(-1) + 1

@@ -90,7 +90,7 @@ def _plan(table: Any, source: str, runs: int | None) -> SweepPlan:
         or not isinstance(table.get("parameters"), dict)
         or not table["parameters"]
     ):
-        raise ConfigError(f"{source}: a sweep file has a table of parameters")
+        raise ConfigError(f"{source}: a sweep file needs a table of parameters")
     if unknown := [key for key in table if key not in _KEYS]:
         raise ConfigError(
             f"{source}: {unknown[0]} is not carried out here; take it out, or run the file with wandb (known: {', '.join(_KEYS)})"

@@ -118,7 +118,7 @@ def read_info(folder: Path) -> DatasetInfo:
         raise DatasetError(str(error)) from error
     if payload.get("format") != FORMAT:
         raise DatasetError(
-            f'{path} is not a token dataset of ours: its "format" is {payload.get("format")!r}, not {FORMAT!r}'
+            f'{path} is not a token dataset of ours: its "format" is {payload.get("format")!r}, not {FORMAT!r}; name the folder of a dataset'
         )
     version = payload.get("format_version")
     if type(version) is int and version > FORMAT_VERSION:
@@ -129,9 +129,11 @@ def read_info(folder: Path) -> DatasetInfo:
         info = _parse(payload)
     except (KeyError, TypeError, ValueError) as error:
         what = f"{error} is missing" if isinstance(error, KeyError) else str(error)
-        raise DatasetError(f"{path} is not a valid dataset.json: {what}") from error
+        raise DatasetError(f"{path} is not a valid dataset.json: {what}; prepare the text again") from error
     if info.fingerprint != payload.get("fingerprint"):
-        raise DatasetError(f"{path} is not a valid dataset.json: its fingerprint is not that of its content")
+        raise DatasetError(
+            f"{path} is not a valid dataset.json: its fingerprint is not that of its content; restore it from a good copy"
+        )
     return info
 
 

@@ -70,7 +70,7 @@ class SplitWriter:
         """
         if len(ids) and (largest := int(ids.max())) >= self.vocab_size:
             raise DatasetError(
-                f"the tokenizer gave the id {largest}, outside its vocabulary of {self.vocab_size:,}; it is damaged"
+                f"the tokenizer gave the id {largest}, outside its vocabulary of {self.vocab_size:,}; it is damaged: take another"
             )
         start = spelled = document = 0
         while start < len(ids):

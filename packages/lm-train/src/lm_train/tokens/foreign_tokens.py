@@ -51,11 +51,11 @@ def inspect(path: Path, dtype: np.dtype[np.integer] | None) -> ForeignFile:
         start = bytearray(LLM_C_HEADER_BYTES)
         start = start[: read_at(descriptor, memoryview(start), 0)]
     except IsADirectoryError:
-        raise DatasetError(f"{path} is a folder, not a file of tokens") from None
+        raise DatasetError(f"{path} is a folder; give the file of tokens") from None
     finally:
         os.close(descriptor)
     if size == 0:
-        raise DatasetError(f"{path} is empty: it holds no tokens")
+        raise DatasetError(f"{path} is empty; give a file that holds tokens")
     if path.suffix == ".npy":
         found = _npy(path)
     elif len(start) == LLM_C_HEADER_BYTES and int.from_bytes(start[:4], "little") == LLM_C_MAGIC:
@@ -69,7 +69,7 @@ def inspect(path: Path, dtype: np.dtype[np.integer] | None) -> ForeignFile:
         width = (dtype or _UINT16).itemsize
         if size % width:
             raise DatasetError(
-                f"{path} has {size:,} bytes, which is no whole number of {width}-byte tokens; it is cut, or no token file"
+                f"{path} has {size:,} bytes, which is no whole number of {width}-byte tokens; it is cut, or no token file; give a whole one"
             )
         found = ForeignFile(path, dtype or _UINT16, size // width, 0)
     if dtype is not None and found.dtype != dtype:

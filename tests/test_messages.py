@@ -1,0 +1,72 @@
+"""Every message that a user's mistake can bring: its type is documented, and it says what to do or what would have been right."""
+
+import sys
+from pathlib import Path
+
+import pytest
+
+sys.path.insert(0, str(Path(__file__).resolve().parent.parent / "scripts/docs"))
+import messages
+
+TOLD = messages.messages()
+TYPES = messages.error_types()
+# The text comes from elsewhere whole: a function that writes it, or an error that is passed on under another type.
+PASSED_ON = [
+    each
+    for each in TOLD
+    if each.text.startswith("{") and each.text.endswith("}") and each.text.count("{") == 1
+]
+# Their first argument is a status of HTTP; docs/serving.md has them.
+ANSWERS_OF_THE_SERVER = "Problem"
+# The reason is the system's own, and so is the cure.
+SYSTEM = (
+    "{error.strerror}",
+    "{error}",
+    "{reason}",
+    "{str(error)",
+    "{word.removeprefix(FAILED)}",
+    "the story ends at",
+)
+
+
+def test_the_messages_are_found():
+    assert {each.package for each in TOLD} == set(messages.PACKAGES)
+    assert len(TOLD) > 350
+    assert len(messages.rust_messages()) > 25
+
+
+@pytest.mark.parametrize("name", sorted(TYPES))
+def test_every_error_type_says_what_it_stands_for(name):
+    doc = TYPES[name].doc
+    assert doc
+    assert doc.split("\n")[0].rstrip().endswith((".", ":", ",", ";")) or "\n" in doc
+
+
+def test_every_message_says_what_to_do_or_what_would_be_right():
+    silent = [
+        f"{each.path}:{each.line}: {each.text}"
+        for each in TOLD
+        if each not in PASSED_ON
+        and each.type != ANSWERS_OF_THE_SERVER
+        and not any(part in each.text for part in SYSTEM)
+        and not messages.SAYS_WHAT_TO_DO.search(each.text)
+    ]
+    assert silent == [], "say in each what to do: " + "\n".join(silent)
+
+
+def test_no_message_shouts_or_ends_with_a_full_stop_alone():
+    for each in TOLD:
+        if each.type != ANSWERS_OF_THE_SERVER:
+            assert "!" not in each.text.replace("!r", ""), each.text
+            assert not each.text.rstrip().endswith("."), each.text
+
+
+def test_the_page_holds_every_message():
+    page = messages.page()
+    for each in TOLD:
+        assert messages.cell(each.text) in page
+    assert "### SourceError" in page
+    assert (
+        "token id {id} is outside the vocabulary" in page.replace("\\", "")
+        or "outside the vocabulary" in page
+    )

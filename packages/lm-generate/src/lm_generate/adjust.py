@@ -133,7 +133,7 @@ def check_left(adjusted: FloatArray, may_come: Sequence[int] | IdArray) -> None:
     if adjusted.max() == -np.inf:
         raise ConstraintError(
             f"other settings ban each of the {len(may_come)} tokens that may come here "
-            "(logit_bias, allowed_ids, banned_ids, min_tokens)"
+            "(logit_bias, allowed_ids, banned_ids, min_tokens); leave one of them out"
         )
 
 

@@ -70,18 +70,20 @@ def read_constraint(*, regex: str | None, json_schema: JsonSchema | None) -> Con
     if regex is None and json_schema is None:
         return None
     if regex is not None and json_schema is not None:
-        raise SettingError("regex and json_schema cannot both be given: one text matches one of them")
+        raise SettingError(
+            "regex and json_schema cannot both be given: one text matches one of them; leave the other out"
+        )
     if regex is not None:
         if not isinstance(regex, str):
             raise SettingError(f"regex must be a string, got {type(regex).__name__}")
         ends_open = (len(regex) - len(regex.rstrip("\\"))) % 2 == 1
         if ends_open:  # the library would drop it
-            raise SettingError(f"regex {_short(regex)} ends in a lone backslash")
+            raise SettingError(f"regex {_short(regex)} ends in a lone backslash; write two of them")
         constraint = Constraint("regex", regex)
     else:
         constraint = Constraint("json_schema", _schema_text(json_schema))
     if not _is_text(constraint.text):
-        raise SettingError(f"{constraint.kind} holds half a character (a lone surrogate)")
+        raise SettingError(f"{constraint.kind} holds half a character (a lone surrogate); take it out")
     library = import_llguidance()
     problem = library.LLMatcher.validate_grammar(constraint.grammar)
     if problem and not problem.startswith("WARNING"):

@@ -115,7 +115,7 @@ def encode_pair(engine: Engine, context: str, ending: str) -> tuple[list[int], l
     most = engine.config.context
     if len(behind) > most:
         raise ContextLengthError(
-            f"an ending of {len(behind)} tokens is longer than the model's context of {most}"
+            f"an ending of {len(behind)} tokens is longer than the model's context of {most}; take a model that sees more"
         )
     return before[-(most + 1 - len(behind)) :], behind
 

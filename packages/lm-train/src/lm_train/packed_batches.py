@@ -61,7 +61,9 @@ class PackedBatches(Batches):
             self.documents += documents
         self.pieces = int(counts.sum())
         if not self.pieces:
-            raise TooFewTokensError(f"{dataset.folder} has no document in its {self.split} split")
+            raise TooFewTokensError(
+                f"{dataset.folder} has no document in its {self.split} split; give more text, or --order windows"
+            )
         self._edges = np.cumsum(counts) - counts  # where the pieces of each length begin in _starts
         self._counts, free = counts, self._edges.copy()
         self._starts = np.empty(self.pieces, np.uint64)

@@ -44,7 +44,9 @@ def read_failures(path: Path) -> list[Failure]:
     found = [_failure(f"--trace {path}, line {n}", line) for n, line in enumerate(lines, 1) if line.strip()]
     for earlier, later in itertools.pairwise(found):
         if later.seconds < earlier.seconds:
-            raise ConfigError(f"--trace {path}: {later.seconds:g} s comes after {earlier.seconds:g} s")
+            raise ConfigError(
+                f"--trace {path}: {later.seconds:g} s comes after {earlier.seconds:g} s; write the lines in order"
+            )
     return found
 
 

@@ -164,7 +164,7 @@ def _batches(config: TrainConfig, steps: int, text_tokens: int | None) -> Batche
 
     if config.order != "windows":
         raise ConfigError(
-            f"simulate plays --order windows, got {config.order}: it makes up tokens, not documents"
+            f"simulate plays only --order windows, got {config.order}: it makes up tokens, not documents"
         )
     shares = [share for _, share in config.mixed]
     made_up = text_tokens or int(steps * config.batch * config.model.context / _EPOCHS)

@@ -23,6 +23,7 @@ from dataclasses import dataclass
 from typing import TYPE_CHECKING, Any, Literal
 
 import numpy as np
+import numpy.typing as npt
 from lm_tokenizer import Tokenizer
 
 from lm_generate.errors import ConstraintError, SettingError
@@ -137,7 +138,7 @@ class Grammars:
                 f"{constraint.kind} {_short(constraint.text)} cannot be used: {_reason(matcher.get_error())}"
             )
         first = Follower(matcher, self.vocab_size, self._unwritten, constraint)
-        if not first.written_next().size:
+        if not first.written_next().any():
             only = "only the empty text matches" if matcher.is_accepting() else "no text matches it"
             raise SettingError(f"{constraint.kind} {_short(constraint.text)} leaves nothing to write: {only}")
         return matcher
@@ -151,7 +152,7 @@ class Follower:
     ) -> None:
         self._matcher, self._vocab_size = matcher, vocab_size
         self._unwritten, self._constraint = unwritten, constraint
-        self._next: IdArray | None = None
+        self._next: npt.NDArray[np.bool_] | None = None
 
     def copy(self) -> "Follower":
         """One at the same place, which goes its own way."""
@@ -165,22 +166,21 @@ class Follower:
     @property
     def complete(self) -> bool:
         """Whether it matches and nothing can follow."""
-        return self.matches and not self.written_next().size
+        return self.matches and not self.written_next().any()
 
-    def written_next(self) -> IdArray:
-        """The ids whose bytes may follow, ascending."""
+    def written_next(self) -> npt.NDArray[np.bool_]:
+        """For each id, whether its bytes may follow."""
         if self._next is None:
             bits = np.frombuffer(self._matcher.compute_bitmask(), dtype=np.uint8)
-            ids = np.flatnonzero(np.unpackbits(bits, bitorder="little")[: self._vocab_size])
-            self._next = np.setdiff1d(ids, self._unwritten, assume_unique=True)
+            self._next = np.unpackbits(bits, bitorder="little")[: self._vocab_size].astype(np.bool_)
+            self._next[self._unwritten] = False
         return self._next
 
     def may_come(self, ends: Collection[int]) -> IdArray:
         """The ids that may be chosen now, `ends` being those that end the text. Raises `ConstraintError` for none."""
-        last = np.array(sorted(ends), dtype=np.int64)
-        ids = np.setdiff1d(self.written_next(), last, assume_unique=True)
-        if self.matches:
-            ids = np.union1d(ids, last)
+        may = self.written_next().copy()
+        may[[id for id in ends if 0 <= id < may.size]] = self.matches
+        ids = np.flatnonzero(may)
         problem = _reason(self._matcher.get_error())  # a bound of the library on the work for one token
         if problem and not problem.startswith("NoExtension"):
             raise ConstraintError(

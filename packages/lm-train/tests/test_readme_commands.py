@@ -23,6 +23,7 @@ ELSEWHERE = {  # what needs a network, other processes, or many runs, and the te
     "train sweep": "test_sweep.py",
     "--engine ray": "test_data_ray.py",
     "--data hub:": "test_data_hub.py",
+    "nsys": "test_profiling.py",
 }
 # A flag of the README that decides how long a run is, at a size for a test.
 SHORTER = {"--minutes": "0.01", "--steps": "3", "--tokens": "500", "--epochs": "0.05"}

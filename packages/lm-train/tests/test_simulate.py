@@ -194,5 +194,7 @@ def test_the_command_plays_a_trace_and_says_what_came_of_it(tmp_path, capsys):
     assert "between checkpoints (Daly); best is" in capsys.readouterr().out
     assert cli.run(["simulate", "--world", "3", "--batch", "16"]) == 2
     assert "--batch 16 cannot be shared equally by 3 processes" in capsys.readouterr().err
+    assert cli.run(["simulate", "--order", "packed"]) == 2
+    assert "simulate plays --order windows, not packed" in capsys.readouterr().err
     assert cli.run(["simulate", "--batch", "100000", "--steps", "100000"]) == 2
     assert "--steps 500 can be played through" in capsys.readouterr().err

@@ -76,6 +76,10 @@ def simulate_command(
         if world < 1 or per_machine < 1 or min(save_seconds, restart_seconds, repair_hours) < 0:
             raise ConfigError("--world and --per-machine must be at least 1, times at least 0")
         Ranks(0, world).check_divides(settings.batch)
+        if settings.order != "windows":
+            raise ConfigError(
+                f"simulate plays --order windows, not {settings.order}: its proof counts windows"
+            )
         steps = settings.budget_steps or DEFAULT_STEPS
         if steps * settings.batch * _BYTES_A_WINDOW > _MOST_BYTES:
             raise ConfigError(

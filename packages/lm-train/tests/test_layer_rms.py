@@ -79,6 +79,20 @@ def test_measuring_leaves_mode_random_numbers_and_gradients_as_training_needs_th
     assert all(p.grad is None for p in s.model.parameters())
 
 
+def test_of_packed_rows_they_are_those_of_documents_that_do_not_see_each_other(session):
+    s, windows = session
+    inputs, targets = windows[0]
+    documents = torch.zeros_like(inputs)
+    documents[:, 8:] = 1
+    packed = layer_rms(s, [(inputs, targets, documents)])
+    together = layer_rms(s, [(inputs, targets, torch.zeros_like(inputs))])
+    apart = residual_stream(s.model.eval(), inputs[:2].reshape(-1, 8))
+    assert together["activation_rms/blocks.1"] == pytest.approx(
+        layer_rms(s, windows)["activation_rms/blocks.1"], rel=1e-4
+    )
+    assert packed["activation_rms/blocks.1"] == pytest.approx(rms([apart[-1]]), rel=1e-3)
+
+
 def test_of_a_model_in_parts_there_are_none(session):
     s, windows = session
     s.sharding = FULL

@@ -23,7 +23,7 @@ ELSEWHERE = {  # what needs a network, other processes, or many runs, and the te
     "train sweep": "test_sweep.py",
     "--engine ray": "test_data_ray.py",
     "--data hub:": "test_data_hub.py",
-    "nsys": "test_profiling.py",
+    "LM_NVTX": "test_nvtx.py",
 }
 # A flag of the README that decides how long a run is, at a size for a test.
 SHORTER = {"--minutes": "0.01", "--steps": "3", "--tokens": "500", "--epochs": "0.05"}
@@ -60,7 +60,9 @@ def as_run_here(command: str) -> list[str]:
     stories = [re.sub(r"^stories(?=$|=)", "stories:30kb", word) for word in words]
     if words[0] == "simulate":
         return ["simulate", "--world", "8", "--batch", "8", "--steps", "20"]
-    bounded = words[0] in ("plan", "prepare", "verify", "report", "simulate") or set(words) & set(SHORTER)
+    bounded = words[0] in ("plan", "prepare", "verify", "report", "simulate", "watch") or set(words) & set(
+        SHORTER
+    )
     return stories if bounded or "--print-config" in words else [*stories, "--steps", "3"]
 
 

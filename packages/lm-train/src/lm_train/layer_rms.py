@@ -32,8 +32,7 @@ def layer_rms(s: Session, windows: ValidationWindows) -> Row:
     """`KIND/LAYER` -> root mean square; nothing for a model that is spread over ranks, of which no rank has all."""
     if s.sharding != REPLICATE:
         return {}
-    inputs, targets, *apart = (ids[:_WINDOWS].to(s.device.kind) for ids in windows[0])
-    documents = apart[0] if apart else None
+    inputs, targets, *documents = (ids[:_WINDOWS].to(s.device.kind) for ids in windows[0])
     scale = 1.0 if s.optimizers.scale is None else s.optimizers.scale.value
     stream: Row = {}
 
@@ -45,7 +44,10 @@ def layer_rms(s: Session, windows: ValidationWindows) -> Row:
         s.exchange.begin()  # the gradients get the memory that they have in a step
     s.model.eval()
     with uncompiled(s.model), watching(s.model, see, only=Block), s.device.autocast():
-        loss = s.model.loss(inputs, targets, documents=documents)
+        if documents:  # packed rows
+            loss = s.model.loss(inputs, targets, documents=documents[0])
+        else:
+            loss = s.model.loss(inputs, targets)
     (loss * scale).backward()  # type: ignore[no-untyped-call]
     s.model.train()
     found = by_layer("weight_rms", s.model, weight_norms(s.model)) | stream

@@ -279,6 +279,6 @@ def test_no_arguments_show_the_help(capsys):
 
 
 def test_text_cannot_take_over_a_terminal():
-    from lm_generate.show import visible
+    from lm_generate.terminal.show import visible
 
     assert visible("a\n\tb\x1b[2J\r\x7f\x9b日") == "a\n\tb␛[2J␍␡\ufffd日"

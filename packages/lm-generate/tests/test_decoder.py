@@ -6,8 +6,8 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_generate.decoder import Decoder, decode_plainly
-from lm_generate.packed import MIN_ROWS, PackedLinear, is_sound, pack
-from lm_generate.packed_model import pack_model, padded
+from lm_generate.kernel.packed import MIN_ROWS, PackedLinear, is_sound, pack
+from lm_generate.kernel.packed_model import pack_model, padded
 from tiny_engines import SHAPES, tiny_model
 
 ODD = {"n_heads": 3, "d_head": 10, "n_kv_heads": 1, "d_model": 36, "d_ff": 50, "vocab_size": 333}

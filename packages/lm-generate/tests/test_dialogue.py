@@ -7,8 +7,8 @@ import sys
 import time
 
 import pytest
-from lm_generate.dialogue import SETTINGS, Dialogue
 from lm_generate.settings import Options
+from lm_generate.terminal.dialogue import SETTINGS, Dialogue
 from tiny_engines import save_tiny, tiny_engine
 
 ENGINE = tiny_engine()

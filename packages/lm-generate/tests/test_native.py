@@ -11,10 +11,10 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_core import KVCache
-from lm_generate import native_library
 from lm_generate.decoder import Decoder, decode_plainly
-from lm_generate.native import PASS_ROWS, Native, make_native
-from lm_generate.stored import store
+from lm_generate.kernel import native_library
+from lm_generate.kernel.native import PASS_ROWS, Native, make_native
+from lm_generate.kernel.stored import store
 from tiny_engines import SHAPES, tiny_engine, tiny_model
 
 NATIVE_SHAPES = SHAPES | {

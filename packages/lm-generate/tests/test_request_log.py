@@ -8,10 +8,10 @@ import types
 import pytest
 from lm_generate import request_log
 from lm_generate.cli import run
-from lm_generate.dialogue import Dialogue
 from lm_generate.errors import SettingError
 from lm_generate.request_log import CUT, Log, Wandb, flat, make_record, open_log
 from lm_generate.settings import make_settings
+from lm_generate.terminal.dialogue import Dialogue
 from tiny_engines import save_tiny, tiny_engine
 
 ENGINE = tiny_engine()

@@ -8,14 +8,14 @@ import pytest
 import torch
 from lm_core import KVCache, save_model
 from lm_generate import load
-from lm_generate.bandwidth import bytes_per_token
 from lm_generate.cli import run
 from lm_generate.decoder import Decoder, decode_plainly
 from lm_generate.errors import PromptError, SettingError
-from lm_generate.native import make_native
-from lm_generate.packed_model import pack_model
+from lm_generate.kernel.bandwidth import bytes_per_token
+from lm_generate.kernel.native import make_native
+from lm_generate.kernel.packed_model import pack_model
+from lm_generate.kernel.stored import SMALL, StoredLinear, pack, storage_of, store, unpack, weight_bytes
 from lm_generate.quality import quality
-from lm_generate.stored import SMALL, StoredLinear, pack, storage_of, store, unpack, weight_bytes
 from tiny_engines import SHAPES, TEXT, save_tiny, tiny_engine, tiny_model, tiny_tokenizer
 
 ODD = {"n_heads": 3, "d_head": 10, "n_kv_heads": 1, "d_model": 36, "d_ff": 50, "vocab_size": 333}

@@ -17,13 +17,14 @@ from typing import Annotated
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.exceptions import UnusedCliTokensError
 
-from lm_generate import __version__, commands
+from lm_generate import __version__
 from lm_generate.errors import LmGenerateError, SettingError
-from lm_generate.exact import exactly
-from lm_generate.given import read_bias, read_prompt, read_text
-from lm_generate.open_model import open_draft, open_model
 from lm_generate.request_log import LogName, check_log, make_record, open_log
 from lm_generate.serving.command import serve
+from lm_generate.terminal import commands
+from lm_generate.terminal.exact import exactly
+from lm_generate.terminal.given import read_bias, read_prompt, read_text
+from lm_generate.terminal.open_model import open_draft, open_model
 
 HELP = """Writes on from a prompt with the newest run under runs/, or with any model folder.
 
@@ -207,11 +208,11 @@ def write(
     guesses = open_draft(draft, device=device, verify=verify)
     with closing(open_log(log or (), sys.stderr)) as keep:
         if talks:
-            from lm_generate.dialogue import Dialogue
+            from lm_generate.terminal.dialogue import Dialogue
 
             return Dialogue(engine, {**options, "seed": seed}, quiet=quiet, log=keep).run(input)
 
-        from lm_generate.write import Wish, write_texts
+        from lm_generate.terminal.write import Wish, write_texts
 
         wish = Wish(
             n=n,

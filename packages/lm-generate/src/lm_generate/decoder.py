@@ -5,8 +5,8 @@
 
 There are three forms, tried in this order, and in each a row's bits do not depend on its neighbours:
 
-    native      `lm_generate.native`: a kernel compiled on this machine, over the model's own weights
-    packed      `lm_generate.packed_model`: torch's packed kernels, where there is no C compiler; a second copy of the weights
+    native      `lm_generate.kernel.native`: a kernel compiled on this machine, over the model's own weights
+    packed      `lm_generate.kernel.packed_model`: torch's packed kernels, where there is no C compiler; a second copy of the weights
     the model   `decode_plainly`: lm_core's own, one text at a time: on a GPU, and what the others are tested against
 """
 
@@ -19,8 +19,8 @@ import numpy.typing as npt
 import torch
 from lm_core import KVCache, Transformer
 
-from lm_generate.native import Native, make_native
-from lm_generate.packed_model import PackedModel, pack_model
+from lm_generate.kernel.native import Native, make_native
+from lm_generate.kernel.packed_model import PackedModel, pack_model
 
 Logits = npt.NDArray[np.float32]
 Work = tuple[KVCache, Sequence[int]]

@@ -28,6 +28,7 @@ from lm_generate.errors import ContextLengthError, PromptError, SettingError
 from lm_generate.explain import Explanation, Seen, explain
 from lm_generate.generate import Batch, Row
 from lm_generate.heal import Healer
+from lm_generate.kernel.stored import storage_of
 from lm_generate.prefix import PrefixStore
 from lm_generate.results import BeamText, Generation, Score, Timings
 from lm_generate.rules import Rules
@@ -42,7 +43,6 @@ from lm_generate.settings import (
     make_settings,
 )
 from lm_generate.speculate import DraftModel, PromptLookup, Speculation
-from lm_generate.stored import storage_of
 from lm_generate.stream import Plan, Text, TextStream, pieces
 
 Prompt = str | Sequence[int]

@@ -17,8 +17,8 @@ from lm_eval.api.registry import register_model  # type: ignore[import-not-found
 
 from lm_generate.engine import Engine
 from lm_generate.harness import log_likelihoods, text_likelihood, write_until
+from lm_generate.kernel.stored import read_storage
 from lm_generate.loader import load
-from lm_generate.stored import read_storage
 
 
 @register_model("lm-generate")  # type: ignore[misc, unused-ignore]

@@ -20,8 +20,8 @@ from lm_tokenizer import Tokenizer
 
 from lm_generate.engine import Engine
 from lm_generate.errors import ModelSourceError, NoRunError, SettingError, TokenizerMismatchError
+from lm_generate.kernel.stored import SMALL, storage_of, store
 from lm_generate.runs import TRAIN_COMMAND, checkpoints
-from lm_generate.stored import SMALL, storage_of, store
 
 log = logging.getLogger(__name__)
 
@@ -40,7 +40,7 @@ def load(
     """The engine for a model folder, a checkpoint, or a run (see above).
 
     `dtype` is what the matrices are kept as, None: as in the file. On a CPU that may be `torch.int8`, a scale for each
-    output, and with all small dtypes the arithmetic is float32 (`lm_generate.stored`); elsewhere it is the dtype's own.
+    output, and with all small dtypes the arithmetic is float32 (`lm_generate.kernel.stored`); elsewhere it is the dtype's own.
 
     `verify=False` leaves out the SHA-256s (sizes are always checked). A folder without a manifest cannot be checked:
     that is logged at level INFO. Raises ModelSourceError when there is no model to load, TokenizerMismatchError when

@@ -15,7 +15,7 @@ from lm_core import Transformer
 
 from lm_generate.engine import Engine
 from lm_generate.errors import PromptError, SettingError
-from lm_generate.stored import SMALL, storage_of, store, weight_bytes
+from lm_generate.kernel.stored import SMALL, storage_of, store, weight_bytes
 
 
 @dataclass(frozen=True)

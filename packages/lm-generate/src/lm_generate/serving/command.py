@@ -9,9 +9,9 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter
 
 from lm_generate.errors import SettingError
-from lm_generate.open_model import open_model
 from lm_generate.request_log import LogName, check_log, open_log
 from lm_generate.runs import newest_run
+from lm_generate.terminal.open_model import open_model
 
 if TYPE_CHECKING:
     from lm_generate.engine import Engine

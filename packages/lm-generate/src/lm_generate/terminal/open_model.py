@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lm_generate.errors import SettingError
-from lm_generate.native_library import begin_compiling
+from lm_generate.kernel.native_library import begin_compiling
 from lm_generate.runs import newest_run
 
 if TYPE_CHECKING:
@@ -34,9 +34,9 @@ def open_model(
 
     import torch
 
+    from lm_generate.kernel.stored import read_storage
     from lm_generate.loader import load
-    from lm_generate.show import show_model
-    from lm_generate.stored import read_storage
+    from lm_generate.terminal.show import show_model
 
     kept = None if dtype is None else read_storage(dtype)
     if threads is not None:

@@ -5,7 +5,7 @@ import time
 import torch
 from lm_core import Transformer
 
-from lm_generate.stored import weight_bytes
+from lm_generate.kernel.stored import weight_bytes
 
 _BYTES = 256 * 2**20
 """Beyond every cache."""

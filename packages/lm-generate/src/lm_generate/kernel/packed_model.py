@@ -1,4 +1,4 @@
-"""A model whose matrices are packed (`lm_generate.packed`): torch operations, for a machine without a C compiler.
+"""A model whose matrices are packed (`lm_generate.kernel.packed`): torch operations, for a machine without a C compiler.
 
 All new tokens of all texts, one each when decoding and many when a prompt is read, are stacked as rows and go through
 the linear layers together; attention looks at one text at a time, in shapes that depend on that text alone. A row's bits
@@ -19,9 +19,9 @@ from lm_core.linear_loss import soft_cap
 from torch import Tensor
 from torch.nn import functional
 
-from lm_generate.attend import Reader, attend_each
-from lm_generate.packed import MIN_ROWS, Activation, PackedLinear, pack
-from lm_generate.stored import storage_of
+from lm_generate.kernel.attend import Reader, attend_each
+from lm_generate.kernel.packed import MIN_ROWS, Activation, PackedLinear, pack
+from lm_generate.kernel.stored import storage_of
 
 Logits = npt.NDArray[np.float32]
 Work = tuple[KVCache, Sequence[int]]
@@ -148,7 +148,7 @@ ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "silu": "swish", "relu2": 
 
 def pack_model(model: Transformer) -> PackedModel | None:
     """The fast form of a model, at the cost of a second copy of its matrices; None where it cannot be had soundly:
-    not float32 on a CPU, a sliding window, or a torch whose kernels fail the trial of `lm_generate.packed`."""
+    not float32 on a CPU, a sliding window, or a torch whose kernels fail the trial of `lm_generate.kernel.packed`."""
     if model.config.sliding_window is not None or storage_of(model) != torch.float32:
         return None
     proven: set[tuple[object, ...]] = set()

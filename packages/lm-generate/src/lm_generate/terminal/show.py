@@ -10,9 +10,9 @@ from typing import TYPE_CHECKING, Any
 
 from lm_core.counts import parameter_count
 
-from lm_generate.bandwidth import bytes_per_token, memory_bandwidth
 from lm_generate.engine import Engine
 from lm_generate.explain import Explanation
+from lm_generate.kernel.bandwidth import bytes_per_token, memory_bandwidth
 from lm_generate.results import BeamText, Generation, Score
 from lm_generate.stream import TextStream
 from lm_generate.verify import Verified

@@ -6,8 +6,8 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from lm_generate.errors import SettingError
-from lm_generate.given import read_text
-from lm_generate.open_model import open_model
+from lm_generate.terminal.given import read_text
+from lm_generate.terminal.open_model import open_model
 
 
 def score(
@@ -45,7 +45,7 @@ def score(
     text = read_text(file)
     engine = open_model(model, device=device, threads=threads, verify=verify, quiet=quiet)
 
-    from lm_generate.show import show_score
+    from lm_generate.terminal.show import show_score
 
     show_score(engine.score(text, stride=stride), json=json)
     return 0
@@ -75,7 +75,7 @@ def verify(
         return compare_with_transformers(folder, tolerance)
     if tolerance is not None:
         raise SettingError("--tolerance is for a comparison: give --against transformers as well")
-    from lm_generate.show import show_verified
+    from lm_generate.terminal.show import show_verified
     from lm_generate.verify import verify_model
 
     whole = True
@@ -116,7 +116,7 @@ def quality(
     engine = open_model(model, device="cpu", threads=threads, verify=verify, quiet=quiet, dtype="float32")
 
     from lm_generate.quality import quality as measure
-    from lm_generate.show_quality import show_quality
+    from lm_generate.terminal.show_quality import show_quality
 
     show_quality(measure(engine, text), json=json)
     return 0
@@ -160,7 +160,7 @@ def compare_with_transformers(folder: Path, tolerance: float | None) -> int:
     engine = open_model(folder, device="cpu", threads=None, verify=True, quiet=True, dtype="float32")
 
     from lm_generate.against import TOLERANCE, compare
-    from lm_generate.show import show_compared
+    from lm_generate.terminal.show import show_compared
 
     assert engine.folder is not None
     found = compare(engine, engine.folder, tolerance=TOLERANCE if tolerance is None else tolerance)

@@ -13,7 +13,7 @@ from lm_generate.errors import LmGenerateError, SettingError
 from lm_generate.request_log import Log, make_record
 from lm_generate.results import Generation
 from lm_generate.settings import Options, make_settings
-from lm_generate.show import show_explained, show_figures, show_text
+from lm_generate.terminal.show import show_explained, show_figures, show_text
 
 HELP = """A line is a prompt, and the model writes on from it; one that begins with / begins with // here.
   /again            the same prompt, another sample         /more    goes on behind the text

@@ -3,10 +3,10 @@
 from collections.abc import Sequence
 from dataclasses import dataclass
 
-from lm_generate import show
 from lm_generate.engine import Draft, Engine
 from lm_generate.results import Generation
 from lm_generate.settings import Options
+from lm_generate.terminal import show
 
 
 @dataclass(frozen=True, kw_only=True)

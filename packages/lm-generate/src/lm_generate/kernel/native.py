@@ -19,8 +19,8 @@ from lm_core import Attention, Block, Embedding, KVCache, LayerNorm, Linear, RMS
 from lm_core.embedding import sinusoidal_positions
 from torch import Tensor
 
-from lm_generate.native_library import load_library
-from lm_generate.stored import StoredEmbedding, StoredLinear
+from lm_generate.kernel.native_library import load_library
+from lm_generate.kernel.stored import StoredEmbedding, StoredLinear
 
 Logits = npt.NDArray[np.float32]
 ACTIVATIONS = {"swiglu": 0, "gelu": 1, "relu2": 2, "silu": 3}

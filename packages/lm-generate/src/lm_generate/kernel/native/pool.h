@@ -4,7 +4,7 @@
 // Chunks are claimed one at a time, and the caller claims too. A helper that the system has taken off its core is
 // therefore never waited for, unless it holds a chunk: on a busy machine two threads are at worst about as fast as one.
 // Helpers spin for some microseconds after a job, since the next one usually follows at once, and then sleep.
-// A caller must hold the lock that lm_generate/native.py takes: there is one pool in a process.
+// A caller must hold the lock that lm_generate/kernel/native.py takes: there is one pool in a process.
 #pragma once
 #include <pthread.h>
 #include <sched.h>

@@ -1,0 +1,1 @@
+"""What the command line does besides writing: commands, the dialogue, what is shown and how."""

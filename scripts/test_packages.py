@@ -107,8 +107,9 @@ def install(
     environment = folder / f"{package}-env"
     command: list[str | Path] = ["uv", "pip", "install", "--quiet", "--python", python_of(environment)]
     command += exclude_newer()
-    if lowest:
-        command += ["--resolution", "lowest-direct"]
+    if lowest:  # of what is named: a wheel's own requirements have to be named beside it
+        needs = [line for line in project["project"].get("dependencies", []) if not line.startswith("lm-")]
+        command += ["--resolution", "lowest-direct", *needs]
     command += [built[package], *(built[name] for name in siblings_of(package))]
     run(
         "fresh environment",

@@ -36,7 +36,7 @@ from lm_train import TokenDataset, TrainConfig, prepare, train
 from lm_train.config import EvaluateConfig, OptimConfig, SampleConfig
 from lm_train.config_file import read_config
 from lm_train.device import Device, choose_device
-from lm_train.session import model_config
+from lm_train.opening import model_config
 from lm_train.view.display import Silent, Status
 from torch import Tensor
 from torch.nn import functional

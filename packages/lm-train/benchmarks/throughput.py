@@ -24,8 +24,8 @@ from lm_train import Batches, TrainConfig, prepare, train
 from lm_train.config import EvaluateConfig, SampleConfig
 from lm_train.config_file import read_config
 from lm_train.device import choose_device
+from lm_train.opening import model_config
 from lm_train.optimizers import Optimizers
-from lm_train.session import model_config
 from lm_train.step import train_step
 from lm_train.view.display import Silent, Status
 

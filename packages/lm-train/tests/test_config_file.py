@@ -7,8 +7,8 @@ from lm_core.counts import parameter_count
 from lm_train.config import ModelOptions, OptimConfig, SampleConfig, TrainConfig
 from lm_train.config_file import build, differences, merge, read_config, read_settings, recipes, to_toml
 from lm_train.errors import ConfigError
+from lm_train.opening import model_config
 from lm_train.parallel.world_plan import GPUS, plan_world, world_lines
-from lm_train.session import model_config
 
 
 @pytest.fixture

@@ -11,8 +11,8 @@ from lm_train.config import ModelOptions, SampleConfig
 from lm_train.config_file import read_config as read_settings
 from lm_train.errors import ConfigError
 from lm_train.fine_tune import start_model, with_shape_of_start
+from lm_train.opening import model_config
 from lm_train.run import resume, train
-from lm_train.session import model_config
 from tiny_runs import rows, tiny_config, tiny_corpus, tiny_text
 
 

@@ -10,9 +10,9 @@ from lm_core.optim import EMA, AdamW, ScheduleFreeAdamW
 from lm_train.checkpoint import checkpoints
 from lm_train.config import CheckpointConfig, EvaluateConfig, OptimConfig, ScheduleConfig, TrainConfig
 from lm_train.errors import ConfigError
+from lm_train.opening import model_config
 from lm_train.optimizers import Optimizers
 from lm_train.run import train
-from lm_train.session import model_config
 from resumed_runs import assert_same, stopped_after_every_step
 from safetensors.torch import load_file
 from tiny_runs import tiny_config, tiny_text

@@ -14,11 +14,11 @@ from lm_train.checkpoint import checkpoints
 from lm_train.config import OptimConfig, ScaleConfig, TrainConfig
 from lm_train.config_file import to_toml
 from lm_train.device import choose_device
+from lm_train.opening import model_config
 from lm_train.parallel.ranks import Ranks
 from lm_train.parallel.sharding import choose_sharding
 from lm_train.parallel.world_plan import largest_part
 from lm_train.run import train
-from lm_train.session import model_config
 from many_ranks import at_step, run_ranks
 from run_comparison import assert_close, same_bits, state, weights
 from tiny_runs import tiny_config, tiny_corpus

@@ -9,8 +9,8 @@ from lm_core.counts import parameter_count
 from lm_train import cli
 from lm_train.config import ModelOptions, ScaleConfig, TrainConfig
 from lm_train.errors import ConfigError
+from lm_train.opening import model_config
 from lm_train.parallel.world_plan import GPUS, best_interval, largest_part, plan_world
-from lm_train.session import model_config
 
 SHAPE = model_config(ModelOptions(context=64, d_model=48, n_layers=3, n_heads=4, d_ff=100), 300)
 

@@ -25,13 +25,14 @@ from lm_train.errors import ConfigError
 from lm_train.exact import exactly
 from lm_train.explain import EXIT_FAULT, explain
 from lm_train.layers import ALL_COMMANDS, normalized, sources
+from lm_train.own_command import own_command
 from lm_train.parallel.launcher import EXIT_STOPPED, check_restarts, exit_when_stopped, is_follower
 from lm_train.parallel.simulate_command import simulate_command
 from lm_train.plan_command import plan_command
 from lm_train.run_errors import LeaderError, RunError
 from lm_train.signals import Stop, Stopped
 from lm_train.studies.study_commands import compare_command, lr_command, sweep_command
-from lm_train.view.closing import closing_lines, own_command
+from lm_train.view.closing import closing_lines
 from lm_train.view.watch_command import watch_command
 
 EXIT_DONE = 0

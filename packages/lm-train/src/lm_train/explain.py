@@ -8,8 +8,8 @@ from cyclopts import CycloptsError
 
 from lm_train.config_file import recipes
 from lm_train.errors import ClusterError, LmTrainError
+from lm_train.own_command import own_command
 from lm_train.run_errors import MemoryRunError, NotFiniteError, OrderError, RankLostError, ReplicaError
-from lm_train.view.closing import own_command
 
 EXIT_FAULT, EXIT_USAGE = 1, 2
 _FAULTS = (MemoryRunError, NotFiniteError, RankLostError, ReplicaError, OrderError, ClusterError)

@@ -12,9 +12,10 @@ from lm_core.counts import flops_per_token, parameter_count
 from lm_train.config import TrainConfig
 from lm_train.device import Device, choose_device
 from lm_train.mixture import Mixture
+from lm_train.opening import model_config
 from lm_train.optimizers import Optimizers
 from lm_train.packed_batches import PackedBatches
-from lm_train.session import Session, model_config
+from lm_train.session import Session
 from lm_train.step import train_step
 from lm_train.view.display import clock
 

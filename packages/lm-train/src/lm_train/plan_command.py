@@ -37,8 +37,8 @@ def plan_command(
 
     def plan(stop: Stop) -> int:
         if world is not None:
+            from lm_train.opening import model_config
             from lm_train.parallel.world_plan import world_lines
-            from lm_train.session import model_config
 
             shape = model_config(settings.model, settings.vocab_size)
             lines = world_lines(settings, shape, world, gpu, per_machine=per_machine, mfu=mfu, price=price)

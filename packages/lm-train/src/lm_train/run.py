@@ -20,6 +20,7 @@ from lm_train.fine_tune import check_vocabulary, with_shape_of_start
 from lm_train.lock import locked
 from lm_train.loop import Loop
 from lm_train.mixture import Mixture, training_batches
+from lm_train.opening import begin, check, reopen
 from lm_train.out_of_memory import advice, device_memory, ran_out
 from lm_train.overfitting import overfits
 from lm_train.parallel.follow import follow, lead
@@ -29,7 +30,7 @@ from lm_train.parallel.sharding import check_sharding
 from lm_train.plan import describe
 from lm_train.run_errors import MemoryRunError
 from lm_train.run_folder import RunFolder
-from lm_train.session import Session, begin, check, reopen
+from lm_train.session import Session
 from lm_train.signals import Stop
 from lm_train.view.display import Display, Silent
 from lm_train.view.report import write_report

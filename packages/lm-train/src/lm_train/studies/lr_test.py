@@ -19,8 +19,8 @@ from lm_train.device import choose_device
 from lm_train.errors import ConfigError
 from lm_train.fine_tune import check_vocabulary, start_model, with_shape_of_start
 from lm_train.mixture import training_batches
+from lm_train.opening import check, model_config
 from lm_train.optimizers import Optimizers
-from lm_train.session import check, model_config
 from lm_train.step import train_step
 from lm_train.view.display import Display
 

@@ -6,9 +6,9 @@ from pathlib import Path
 
 from lm_train.config import TrainConfig
 from lm_train.corpus import stem
+from lm_train.own_command import own_command
 from lm_train.studies.lr_test import LrTest, rounded
 from lm_train.view.charts import Line, chart
-from lm_train.view.closing import own_command
 from lm_train.view.report import environment
 
 _ROWS = 12

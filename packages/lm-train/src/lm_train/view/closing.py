@@ -3,15 +3,11 @@
 from __future__ import annotations
 
 import math
-import os
 import shlex
-import sys
-import tomllib
 from pathlib import Path
 from typing import TYPE_CHECKING
 
 from lm_train.config import TrainConfig
-from lm_train.parallel.launcher import launched, processes_here
 from lm_train.signals import Stop
 from lm_train.view.display import clock, printable
 
@@ -67,35 +63,10 @@ def closing_lines(result: RunResult, config: TrainConfig, stop: Stop, command: s
     return lines
 
 
-def own_command() -> str:
-    """How this program was called, so that it can be called again: `uv run --package lm-train train` in a uv workspace."""
-    name = Path(sys.argv[0]).name
-    if launched():
-        return f"torchrun --nproc-per-node {processes_here()} -m lm_train"
-    if name == "__main__.py":
-        name = f"{Path(sys.executable).name} -m lm_train"
-    elif name not in ("train", "lm-train"):
-        name = "lm-train"
-    if "UV" not in os.environ:  # uv run tells its children where uv is
-        return name
-    return f"uv run --package lm-train {name}" if _in_workspace() else f"uv run {name}"
-
-
 def _sibling(command: str) -> str:
     if command.startswith("uv run --package"):
         return "uv run --package lm-generate lm-generate"
     return "uv run lm-generate" if command.startswith("uv run") else "lm-generate"
-
-
-def _in_workspace() -> bool:
-    project = Path("pyproject.toml")
-    if not project.is_file():
-        return False
-    try:
-        tool = tomllib.loads(project.read_text(encoding="utf-8")).get("tool", {})
-    except (tomllib.TOMLDecodeError, UnicodeDecodeError):
-        return False
-    return "workspace" in tool.get("uv", {})
 
 
 def _model_flag(checkpoint: Path, config: TrainConfig) -> str:

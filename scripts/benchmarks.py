@@ -2,8 +2,7 @@
 
     uv run python scripts/benchmarks.py                        # every benchmark of every package: half an hour
     uv run python scripts/benchmarks.py lm-core --only step    # one package; the benchmarks whose name begins so
-    uv run python scripts/benchmarks.py --text books.txt       # a text of yours (default: Python's own standard library)
-    uv run python scripts/benchmarks.py lm-train --only first-minute --more "--shakespeare input.txt"     # further arguments
+    uv run python scripts/benchmarks.py lm-tokenizer --more "--text books.txt code.txt"     # further arguments
     uv run python scripts/benchmarks.py --write                # nothing is measured: the documents follow the newest records
 
 Which benchmarks there are stands in `benchmarking/table.toml`. Each package has an environment of its own under `.benchmarks/`, with
@@ -52,12 +51,9 @@ def environment(package: str, folder: Path) -> Path:
     return python
 
 
-def measure(python: Path, package: str, benchmark: Benchmark, text: str | None, more: list[str]) -> Benchmark:
+def measure(python: Path, package: str, benchmark: Benchmark, more: list[str]) -> Benchmark:
     """Runs one benchmark, `more` behind its own arguments, and gives it back with its rows."""
-    words = [word for word in benchmark.command if word != "{text}"]
-    if "{text}" in benchmark.command and text:
-        words += [benchmark.text_flag, text] if benchmark.text_flag else [text]
-    words += more
+    words = [*benchmark.command, *more]
     script = ROOT / "packages" / package / "benchmarks" / words[0]
     print(f"{package} {benchmark.name}: {' '.join(words)}", flush=True)
     done = subprocess.run(
@@ -77,8 +73,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
         "packages", nargs="*", metavar="PACKAGE", help=f"of {', '.join(SIBLINGS)} (default: all)"
     )
     parser.add_argument("--only", metavar="NAME", help="benchmarks whose name begins so")
-    parser.add_argument("--text", type=Path, help="the text to measure on, where a benchmark reads one")
-    parser.add_argument("--more", default="", help="further arguments of the one benchmark that --only names")
+    parser.add_argument("--more", default="", help="further arguments of the scripts")
     parser.add_argument(
         "--environments", type=Path, default=ROOT / ".benchmarks", help="folder of the environments"
     )
@@ -87,10 +82,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     options = parser.parse_args(arguments)
     if wrong := [name for name in options.packages if name not in SIBLINGS]:
         parser.error(f"unknown package {wrong[0]!r}; there are {', '.join(SIBLINGS)}")
-    if options.text and not options.text.is_file():
-        parser.error(f"there is no file {options.text}")
-    if options.more and not (options.only and len(options.packages) == 1):
-        parser.error("--more is for one benchmark: name its package, and the benchmark with --only")
+    if options.more and len(options.packages) != 1:
+        parser.error("--more is for the scripts of one package: name it")
     more = shlex.split(options.more)
     more = [str(Path(word).resolve()) if Path(word).is_file() else word for word in more]
     if not options.write:
@@ -105,10 +98,9 @@ def main(arguments: Sequence[str] | None = None) -> int:
                 continue
             python = options.python or environment(package, options.environments)
             before = os.getloadavg()[0]
-            text = str(options.text.resolve()) if options.text else None
             with tempfile.TemporaryDirectory() as elsewhere:
                 os.chdir(elsewhere)  # what a benchmark leaves behind goes with the folder
-                measured = [measure(python, package, each, text, more) for each in chosen]
+                measured = [measure(python, package, each, more) for each in chosen]
                 os.chdir(ROOT)
             record = Record(
                 package, today(), hardware(python, package), (before, os.getloadavg()[0]), measured

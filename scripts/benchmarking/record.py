@@ -78,12 +78,11 @@ class Row:
 
 @dataclass(frozen=True)
 class Benchmark:
-    """A script of a package with its arguments; `rows` once it has run. `{text}` in `command`: a text of the user's may stand here."""
+    """A script of a package with its arguments; `rows` once it has run."""
 
     name: str
     title: str
     command: list[str]
-    text_flag: str = ""
     rows: list[Row] = field(default_factory=list)
 
 
@@ -124,7 +123,6 @@ def save(root: Path, record: Record) -> Path:
     folder.mkdir(parents=True, exist_ok=True)
     facts = {"format": FORMAT, **asdict(record)}
     for benchmark in facts["benchmarks"]:
-        del benchmark["text_flag"]
         for row in benchmark["rows"]:
             row["runs"] = {name: [round_off(each) for each in runs] for name, runs in row["runs"].items()}
     (folder / "record.json").write_text(json.dumps(facts, indent=1) + "\n", encoding="utf-8")

@@ -33,6 +33,8 @@ PEERS = {
     "worst": ["lm-tokenizer", "tiktoken", "gigatoken", "tuetoken", "fastokens"],
 }
 
+OF_CORPORA = ("train", "file", "one")
+"""The tasks whose figures are of a text, not of a few words."""
 WORDS = {
     "seconds": "time",
     "ms": "time",
@@ -56,7 +58,12 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("tasks", nargs="*", metavar="TASK", help=f"of {', '.join(PEERS)} (default: all)")
-    parser.add_argument("--text", help="a text file (default: Python's standard library)")
+    parser.add_argument(
+        "--text",
+        nargs="+",
+        metavar="FILE",
+        help="text files, one after another (default: Python's standard library); what works on no corpus takes the first",
+    )
     parser.add_argument("--megabytes", type=float, default=10, help="how much of the text to use")
     parser.add_argument(
         "--tokenizer", help="tokenizer.json or a tiktoken rank file (default: trained on the text)"
@@ -74,14 +81,19 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as name:
         folder = Path(name)
         text = folder / "text"
-        text.write_bytes(sample(options.text, options.megabytes).replace("<|", "< |").encode())
-        tokenizer = prepare(options, text, folder)
         kept = []
-        for task in options.tasks or PEERS:
-            runs = measure(task, options, tokenizer, text)
-            kept += rows(runs, f"{options.megabytes:g} MB" if task in ("train", "file", "one") else "")
-            if not options.json:
-                show(task, medians(runs))
+        for number, source in enumerate(options.text or [None]):
+            content = sample(source, options.megabytes).replace("<|", "< |").encode()
+            text.write_bytes(content)
+            tokenizer = prepare(options, text, folder)
+            name = f"{Path(source).stem if source else 'Python'}, {len(content) / 1e6:.0f} MB"
+            for task in options.tasks or PEERS:
+                if number and task not in OF_CORPORA:
+                    continue
+                runs = measure(task, options, tokenizer, text)
+                kept += rows(runs, name if task in OF_CORPORA else "")
+                if not options.json:
+                    show(f"{task}: {name}", medians(runs))
     print(json.dumps({"rows": kept}) if options.json else machine(options))
 
 

@@ -25,7 +25,7 @@ from collections.abc import Sequence
 from dataclasses import replace
 from pathlib import Path
 
-from benchmarking.documents import write_documents
+from benchmarking.documents import FiguresError, write_documents
 from benchmarking.hardware import hardware, today
 from benchmarking.record import Benchmark, Record, newest, read_rows, save
 
@@ -108,7 +108,11 @@ def main(arguments: Sequence[str] | None = None) -> int:
             old = newest(ROOT, package)
             folder = save(ROOT, record.onto(old) if options.only and old else record)
             print(f"{package}: {folder.relative_to(ROOT)}")
-    write_documents(ROOT)
+    try:
+        write_documents(ROOT)
+    except FiguresError as error:
+        print(error, file=sys.stderr)
+        return 1
     return 0
 
 

@@ -85,22 +85,26 @@ def main() -> None:
     with tempfile.TemporaryDirectory() as made:
         folder = Path(arguments.model) if arguments.model else make_model(Path(made))
         engine = load(folder)
-        ids = [(31 * i) % min(256, engine.config.vocab_size) for i in range(arguments.prompt)]
-        engines = {"lm-generate": lambda: ours(engine, ids, arguments.new)}
+        engines = {"lm-generate": lambda ids: ours(engine, ids, arguments.new)}
         try:
             from transformers import AutoModelForCausalLM
 
             peer = AutoModelForCausalLM.from_pretrained(folder, dtype=engine.dtype).eval()
             unknown = [[id] for id in range(engine.config.vocab_size) if id not in engine.tokenizer.vocab]
-            engines["transformers"] = lambda: theirs(peer, ids, arguments.new, unknown or None)
+            engines["transformers"] = lambda ids: theirs(peer, ids, arguments.new, unknown or None)
         except ImportError:
             pass  # it is a peer to compare with, not a dependency
 
         rounds: dict[str, list[dict[str, float]]] = {name: [] for name in engines}
         tokens = {}
-        for _ in range(arguments.rounds + 1):  # the first warms up
+        for number in range(arguments.rounds + 1):  # the first warms up
+            # a new prompt in every round: what was read before would not be read again
+            ids = [
+                (31 * i + 7 * number + 1) % min(256, engine.config.vocab_size)
+                for i in range(arguments.prompt)
+            ]
             for name, measure in engines.items():
-                figures, tokens[name] = measure()
+                figures, tokens[name] = measure(ids)
                 rounds[name].append(figures)
         table = {
             name: {key: statistics.median(r[key] for r in measured[1:]) for key in measured[0]}

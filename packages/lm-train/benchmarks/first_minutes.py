@@ -79,11 +79,6 @@ def main() -> None:
         plays = TrainConfig(data=str(options.shakespeare), vocab_size=1024)
         theirs = replace(NANOGPT, data=str(options.shakespeare))
         row(
-            f"Shakespeare, {short:g} s",
-            ours=bits(plays, short, options.threads),
-            nanoGPT_recipe=bits(theirs, short, options.threads),
-        )
-        row(
             f"Shakespeare, {0.2 * long:g} s against {long:g} s",
             ours=bits(plays, 0.2 * long, options.threads),
             nanoGPT_recipe=bits(theirs, long, options.threads),

@@ -78,7 +78,7 @@ def simulate_command(
         Ranks(0, world).check_divides(settings.batch)
         if settings.order != "windows":
             raise ConfigError(
-                f"simulate plays --order windows, not {settings.order}: its proof counts windows"
+                f"simulate plays --order windows, not {settings.order}, because its proof counts windows; leave out --order"
             )
         steps = settings.budget_steps or DEFAULT_STEPS
         if steps * settings.batch * _BYTES_A_WINDOW > _MOST_BYTES:

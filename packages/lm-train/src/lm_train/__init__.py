@@ -16,7 +16,8 @@ if TYPE_CHECKING:
     from lm_train.dataset import TokenDataset
     from lm_train.errors import LmTrainError
     from lm_train.prepare import prepare
-    from lm_train.run import RunResult, resume, train
+    from lm_train.result import RunResult
+    from lm_train.run import resume, train
 
 __all__ = [
     "Batches",
@@ -34,7 +35,7 @@ __version__ = "0.1.0"
 _HOMES = {
     "Batches": "batches",
     "LmTrainError": "errors",
-    "RunResult": "run",
+    "RunResult": "result",
     "TokenDataset": "dataset",
     "TrainConfig": "config",
     "ValidationWindows": "batches",

@@ -2,9 +2,8 @@
 
 from __future__ import annotations
 
-import json
 import math
-from dataclasses import asdict, dataclass, replace
+from dataclasses import replace
 from pathlib import Path
 
 from lm_core.atomic_folder import require_space
@@ -28,44 +27,13 @@ from lm_train.parallel.launcher import EXIT_DONE, exit_when_stopped
 from lm_train.parallel.ranks import Ranks, joined
 from lm_train.parallel.sharding import check_sharding
 from lm_train.plan import describe
+from lm_train.result import RunResult
 from lm_train.run_errors import MemoryRunError
 from lm_train.run_folder import RunFolder
 from lm_train.session import Session
 from lm_train.signals import Stop
 from lm_train.view.display import Display, Silent
 from lm_train.view.report import write_report
-
-
-@dataclass(frozen=True, kw_only=True)
-class RunResult:
-    """How a run ended. `status` is "done" or "stopped"; losses in nats per token; `seconds` of training."""
-
-    folder: Path
-    status: str
-    step: int
-    tokens: int
-    seconds: float
-    loss: float | None
-    valid_loss: float | None
-    valid_bits_per_byte: float | None
-    samples: tuple[tuple[str, str], ...]
-    checkpoint: Path
-    report: Path
-    overfit_since: int | None
-    """The step of the lowest held-out loss, where it has risen by more than a hundredth since."""
-    best_checkpoint: Path | None
-    """The checkpoint of the lowest held-out loss, where it was asked for (`checkpoint.best`)."""
-
-    def to_json(self) -> str:
-        """What rank 0 tells the other ranks."""
-        return json.dumps(asdict(self), default=str)
-
-    @classmethod
-    def from_json(cls, text: str) -> RunResult:
-        values = json.loads(text)
-        for name in ("folder", "checkpoint", "report", "best_checkpoint"):
-            values[name] = None if values[name] is None else Path(values[name])
-        return cls(**values | {"samples": tuple((prompt, text) for prompt, text in values["samples"])})
 
 
 def train(config: TrainConfig, *, display: Display | None = None, stop: Stop | None = None) -> RunResult:

@@ -5,17 +5,12 @@ from __future__ import annotations
 import math
 import shlex
 from pathlib import Path
-from typing import TYPE_CHECKING
 
 from lm_train.config import TrainConfig
+from lm_train.overfitting import OVERFIT_ADVICE
+from lm_train.result import RunResult
 from lm_train.signals import Stop
 from lm_train.view.display import clock, printable
-
-if TYPE_CHECKING:  # run.py imports torch, and this module also words the errors of `--help`'s neighbours
-    from lm_train.run import RunResult
-
-OVERFIT_RISE = 1.01  # times the lowest held-out loss: what lies below may be chance
-OVERFIT_ADVICE = "more text, fewer steps, or --model.dropout 0.1; --checkpoint.best keeps the lowest"
 
 
 def perplexity(loss: float) -> str:

@@ -11,9 +11,10 @@ from typing import TYPE_CHECKING, Any
 
 from lm_train.config import TrainConfig
 from lm_train.config_file import differences, read_config, to_settings
+from lm_train.overfitting import OVERFIT_ADVICE, OVERFIT_RISE
 from lm_train.run_folder import RunFolder
 from lm_train.view.charts import Line, chart
-from lm_train.view.closing import OVERFIT_ADVICE, OVERFIT_RISE, perplexity
+from lm_train.view.closing import perplexity
 from lm_train.view.display import clock
 from lm_train.view.layer_charts import layer_charts
 from lm_train.view.metrics import read_lines

@@ -14,16 +14,22 @@ FIRST_MINUTE = """if True:
     before = set(sys.modules)
     import lm_core
     print(*set(sys.modules) - before)
+    from lm_core.optim import AdamW, Muon, split_parameters
     folder = sys.argv[1]
     config = lm_core.ModelConfig(vocab_size=10, d_model=8, n_layers=1, n_heads=1)
-    lm_core.save_model(lm_core.Transformer(config), folder)
+    model = lm_core.Transformer(config)
+    lm_core.save_model(model, folder)
     lm_core.load_model(folder)
+    matrices, rest = split_parameters(model)
+    for optimizer in (Muon(matrices), AdamW(rest)):
+        model.loss(*torch.zeros(2, 1, 4, dtype=torch.int64)).backward()
+        optimizer.step()
     print(*{"torch._dynamo", "sympy"} & set(sys.modules))"""
 
 
 @pytest.fixture(scope="module")
 def brought_in(tmp_path_factory):
-    """Modules that importing lm_core adds to torch's, and compilers that are there after a model was saved and loaded."""
+    """Modules that importing lm_core adds to torch's, and compilers that are there after a model was saved, loaded and trained a step."""
     command = [sys.executable, "-c", FIRST_MINUTE, str(tmp_path_factory.mktemp("import") / "model")]
     said = subprocess.run(command, capture_output=True, text=True, check=True).stdout
     return [line.split() for line in said.splitlines()]
@@ -36,7 +42,7 @@ def test_importing_lm_core_brings_in_little_beyond_torch(brought_in):
     assert packages <= {"lm_core", "jaxtyping", "safetensors", "wadler_lindig", "numpy"}
 
 
-def test_building_saving_and_loading_a_model_brings_in_no_compiler(brought_in):
+def test_building_saving_loading_and_training_a_model_brings_in_no_compiler(brought_in):
     # torch answers innocent questions on the "meta" device by importing its compiler and sympy: seconds of every start.
     assert brought_in[1] == []
 

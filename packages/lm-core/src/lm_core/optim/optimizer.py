@@ -5,6 +5,7 @@ it updates the parameters of a group that have gradients (`update`). Everything 
 groups, `state_dict`, `zero_grad`, hooks. Parameters without a gradient are skipped and get no state.
 """
 
+import inspect
 import math
 from collections.abc import Callable, Iterable
 from typing import Any, overload
@@ -17,6 +18,9 @@ from lm_core.errors import ConfigError
 # The type checker of the tests does not count an int as a float.
 Number = float | int
 Parameters = Iterable[Tensor] | Iterable[dict[str, Any]] | Iterable[tuple[str, Tensor]]
+
+# torch's own, without the wrapper that keeps it out of compiled graphs: that imports the compiler, two seconds of every start.
+_add_param_group = inspect.unwrap(torch.optim.Optimizer.add_param_group)
 
 
 class GroupOptimizer(torch.optim.Optimizer):
@@ -36,7 +40,7 @@ class GroupOptimizer(torch.optim.Optimizer):
 
     def add_param_group(self, param_group: dict[str, Any]) -> None:
         """As torch's; a complex parameter or a setting out of range is a `ConfigError`."""
-        super().add_param_group(param_group)
+        _add_param_group(self, param_group)
         group = self.param_groups[-1]
         try:
             self.check(group)

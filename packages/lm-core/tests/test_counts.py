@@ -3,7 +3,14 @@ from dataclasses import replace
 import pytest
 import torch
 from lm_core import ModelConfig, Transformer, cross_entropy
-from lm_core.counts import OPTIMIZERS, activation_bytes, flops_per_token, optimizer_bytes, parameter_count
+from lm_core.counts import (
+    OPTIMIZERS,
+    activation_bytes,
+    autocast_bytes,
+    flops_per_token,
+    optimizer_bytes,
+    parameter_count,
+)
 from lm_core.errors import ConfigError
 from lm_core.optim import Adafactor, AdamW, Lion, Muon, ScheduleFreeAdamW, split_parameters
 from lm_core.parameter_shapes import parameter_shapes
@@ -79,6 +86,17 @@ def bytes_kept(model, ids, **options):
 def test_the_memory_of_the_activations_is_what_torch_keeps(variant, dropout):
     model = tiny_model(variant, dropout=dropout)
     assert bytes_kept(model, some_ids(3, 16)) == activation_bytes(model.config, 3, 16)
+
+
+@pytest.mark.parametrize("variant", VARIANTS)
+def test_the_memory_of_the_activations_under_autocast_is_what_torch_keeps(variant):
+    model, ids = tiny_model(variant), some_ids(3, 16)
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        kept = bytes_kept(model, ids)
+    head = (
+        2 * model.config.padded_vocab_size * model.config.d_model
+    )  # cast for the logits; model.loss casts it by itself
+    assert kept - head == activation_bytes(model.config, 3, 16, 2) + autocast_bytes(model.config, 3, 16)
 
 
 @pytest.mark.parametrize("variant", ["llama", "qwen3", "gpt2"])

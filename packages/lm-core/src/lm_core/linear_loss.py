@@ -78,6 +78,20 @@ def linear_cross_entropy(
     return loss
 
 
+def loss_bytes(
+    tokens: int, rows: int, d_model: int, bytes_per_number: int = 4, *, softcap: bool = False
+) -> int:
+    """What linear_cross_entropy holds at its height, beside what it is given: for a head of (rows, d_model), in numbers of that size,
+
+    a chunk's logits (in float32, and narrow before and after that), the gradients of the hidden states and of the head (float32)
+    """
+    size = max(SMALLEST_CHUNK, CHUNK_ELEMENTS // rows)
+    chunk = -(-tokens // -(-tokens // size))
+    logit = (4 if bytes_per_number == 4 else 4 + 2 * bytes_per_number) + (4 if softcap else 0)
+    head = 0 if bytes_per_number == 4 else bytes_per_number * rows * d_model
+    return chunk * rows * logit + tokens * d_model * bytes_per_number + 4 * rows * d_model + head
+
+
 def soft_cap(logits: Float[Tensor, "..."], cap: float | int | None) -> Float[Tensor, "..."]:
     """cap tanh(logits / cap): the logits themselves while small, never beyond +-cap. None leaves them as they are.
 

@@ -7,10 +7,17 @@ sharding.py work; time rests on the share of a GPU's peak that is reached (`mfu`
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 
 from lm_core import ModelConfig
-from lm_core.counts import activation_bytes, flops_per_token, optimizer_bytes, parameter_count
+from lm_core.counts import (
+    activation_bytes,
+    autocast_bytes,
+    flops_per_token,
+    optimizer_bytes,
+    parameter_count,
+)
+from lm_core.linear_loss import loss_bytes
 from lm_core.parameter_shapes import parameter_shapes
 
 from lm_train.config import TrainConfig
@@ -54,6 +61,7 @@ class WorldPlan:
     collected: int
     """Weights of other ranks that are there for a moment."""
     activations: int
+    """At their height: what a forward pass keeps, with the loss or the gradients inside a block."""
     sent: float
     flops: float
     compute_seconds: float
@@ -72,6 +80,29 @@ def largest_part(shape: ModelConfig, world: int) -> int:
     Rows do not divide evenly, so rank 0 holds more than the mean, and the last ranks may hold nothing of a small parameter.
     """
     return sum(-(-s[0] // world) * math.prod(s[1:]) for s in parameter_shapes(shape).values())
+
+
+def activations(config: TrainConfig, shape: ModelConfig, windows: int) -> int:
+    """Bytes that a micro-batch of so many windows takes at its height, beside weights, gradients and optimizer.
+
+    That is either the moment of the loss, with what the forward pass has kept, or, with a small vocabulary or with `recompute`, the way
+    back through the last block: of that it has the gradients of d_model and d_ff numbers a token more than it has given back already.
+    """
+    context, width = config.model.context, 4 if config.dtype == "float32" else 2
+    tokens, rows, d_model = windows * context, shape.padded_vocab_size, shape.d_model
+
+    def kept(layers: int, recompute: bool) -> int:
+        part = replace(shape, n_layers=layers)
+        more = 0 if width == 4 else autocast_bytes(part, windows, context, recompute=recompute)
+        return activation_bytes(part, windows, context, width, recompute=recompute) + more
+
+    whole, of_a_block = kept(shape.n_layers, config.recompute), kept(2, False) - kept(1, False)
+    entering_it = kept(2, config.recompute) - kept(
+        1, config.recompute
+    )  # all that recomputing has kept of it at the loss
+    loss = loss_bytes(tokens, rows, d_model, width, softcap=shape.logit_softcap is not None)
+    way_back = tokens * (d_model + shape.d_ff) * width + 4 * rows * d_model
+    return max(whole - of_a_block + entering_it + loss, whole + way_back)
 
 
 def plan_world(
@@ -97,7 +128,6 @@ def plan_world(
     part = largest_part(shape, parts)
     rows = config.batch // world
     micro = min(config.micro_batch or rows, rows)
-    width = 4 if config.dtype == "float32" else 2
     block = sum(math.prod(s) for name, s in parameter_shapes(shape).items() if name.startswith("blocks.0."))
     rest = parameters - shape.n_layers * block
     around = (parts - 1) / parts
@@ -117,7 +147,7 @@ def plan_world(
         gradients=4 * part,
         optimizer=math.ceil(state * part / parameters),
         collected=4 * (rest + 3 * block) if parts > 1 else 0,  # two blocks, and the gradient of one
-        activations=activation_bytes(shape, micro, config.model.context, width, recompute=config.recompute),
+        activations=activations(config, shape, micro),
         sent=inside + across,
         flops=flops,
         compute_seconds=compute,

@@ -1,6 +1,6 @@
 """Tests each package as its users get it: a wheel, built through its sdist, in an environment of its own.
 
-    python scripts/test_packages.py [PACKAGE ...] [--keep FOLDER] [--import-only] [--jobs N] [--lowest] [--python PYTHON]
+    python scripts/test_packages.py [PACKAGE ...] [--keep FOLDER] [--wheels FOLDER] [--import-only] [--jobs N] [--lowest] [--python PYTHON]
 
 A workspace hides three faults: uv ignores version bounds between members, other members' dependencies leak into a
 package's tests, and a file that the wheel lacks is still found in the checkout. So for each package this script
@@ -8,7 +8,7 @@ package's tests, and a file that the wheel lacks is still found in the checkout.
   2. installs it with only what it declares (siblings as wheels too) and imports every module,
   3. adds the package's `test` dependency group and runs its own tests from a copy, far from the checkout.
 `--lowest` installs the oldest version that each of its bounds allows, to prove the lower ones; `--python` takes another interpreter
-(a version that uv finds, or a path). Two packages at a time, each on one thread; what one printed comes when it is done.
+(a version that uv finds, or a path); `--wheels` installs the wheels that an earlier --keep left, to try the same ones on many Pythons. Two packages at a time, each on one thread; what one printed comes when it is done.
 Needs uv (and cargo for lm-tokenizer). Exit 0 when every package passed, else 1 with the failures named.
 """
 
@@ -72,14 +72,15 @@ def siblings_of(package: str) -> list[str]:
     return list(read_toml(ROOT / "workspace.toml")["packages"][package]["may_import"])
 
 
-def build(package: str, wheels: Path, log: TextIO) -> Path:
-    """sdist, then the wheel from that sdist (uv's default order)."""
+def build(package: str, wheels: Path, log: TextIO, *, anew: bool = True) -> Path:
+    """sdist, then the wheel from that sdist (uv's default order); or the wheel that lies there already."""
     out = wheels / package
-    run(
-        f"build {package}",
-        ["uv", "build", "--quiet", "--out-dir", out, *exclude_newer(), ROOT / "packages" / package],
-        log,
-    )
+    if anew or not out.exists():
+        run(
+            f"build {package}",
+            ["uv", "build", "--quiet", "--out-dir", out, *exclude_newer(), ROOT / "packages" / package],
+            log,
+        )
     (wheel,) = out.glob("*.whl")
     return wheel
 
@@ -176,6 +177,9 @@ def main() -> int:
     parser.add_argument(
         "--python", default=sys.executable, help="the interpreter to test on (default: this one)"
     )
+    parser.add_argument(
+        "--wheels", type=Path, metavar="FOLDER", help="install what an earlier --keep built: FOLDER/wheels"
+    )
     parser.add_argument("--jobs", type=int, default=2, metavar="N", help="packages at a time (default: 2)")
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.packages) - set(packages)):
@@ -187,7 +191,8 @@ def main() -> int:
         folder = arguments.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
         needed = dict.fromkeys(name for package in wanted for name in [package, *siblings_of(package)])
-        built = {name: build(name, folder / "wheels", sys.stdout) for name in needed}
+        wheels, anew = arguments.wheels or folder / "wheels", arguments.wheels is None
+        built = {name: build(name, wheels, sys.stdout, anew=anew) for name in needed}
 
         def outcome(package: str) -> str:
             path = folder / f"{package}.log"

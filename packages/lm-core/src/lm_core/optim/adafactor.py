@@ -90,7 +90,7 @@ def adafactor_update(
         state["R"] = state["R"].lerp(_mean_square(grad, -1), new)
         state["C"] = state["C"].lerp(_mean_square(grad, -2), new)
         estimate = state["R"] @ state["C"] / state["R"].mean(-2, keepdim=True).clamp_min(floor)
-    change = estimate.clamp_min_(floor * floor).rsqrt_().mul_(grad)
+    change = estimate.clamp_(min=floor * floor).rsqrt_().mul_(grad)  # torch 2.10 shards no clamp_min_
     change = change.mul_(alpha / (_rms(change) / group["d"]).clamp_min(1.0))
     if is_sharded(parameter) and is_sharded(change):  # of a single row, for one, all ranks have all
         change = change.redistribute(parameter.device_mesh, parameter.placements)

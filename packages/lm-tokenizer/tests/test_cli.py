@@ -1,6 +1,7 @@
 """The command line: what a person types, what comes out, and one plain line for each mistake."""
 
 import os
+import shlex
 import subprocess
 import sys
 from pathlib import Path
@@ -188,6 +189,26 @@ def test_a_closed_pipe_is_not_an_error(folder: Path):
     command = f"{sys.executable} -m lm_tokenizer.cli encode -t tokenizer.json long.txt long.txt | head -c 5"
     result = subprocess.run(["bash", "-o", "pipefail", "-c", command], capture_output=True, check=False)
     assert (result.returncode, len(result.stdout), result.stderr) == (0, 5, b"")
+
+
+def test_a_shell_completes_commands_options_and_choices(capsys: pytest.CaptureFixture[str]):
+    for shell in ("zsh", "fish", "bash"):
+        assert main(["completion", shell]) == 0
+        script = capsys.readouterr().out
+        assert "gpt2 gpt2-digits" in script
+        assert "tie-break" in script
+    typed = {
+        "c": "count compare convert completion",
+        "encode --d": "--dtype",
+        "encode --dtype ": "uint16 uint32",
+        "train a.txt --pattern g": "gpt2 gpt2-digits",
+        "count a": "",  # a file's name, which the shell completes
+    }
+    for words, offered in typed.items():
+        line = ["lm-tokenizer", *words.split(" ")]
+        ask = f'COMP_WORDS=({shlex.join(line)}); COMP_CWORD={len(line) - 1}; _lm_tokenizer; echo "${{COMPREPLY[*]}}"'
+        heard = subprocess.run(["bash", "-c", f"{script}{ask}"], capture_output=True, text=True, check=True)
+        assert heard.stdout.strip() == offered, words
 
 
 def test_every_command_has_help(capsys: pytest.CaptureFixture[str]):

@@ -1,4 +1,4 @@
-"""The command `lm-tokenizer`: train, encode, decode, count, show, compare, convert.
+"""The command `lm-tokenizer`: train, encode, decode, count, show, compare, convert, completion.
 
 Exit codes: 0 done; 2 what the user gave cannot be used (one line says why); 1 a fault of ours; 130 Ctrl-C.
 """
@@ -22,6 +22,7 @@ from lm_tokenizer.commands import (
     run_show,
     run_train,
 )
+from lm_tokenizer.completion import completion_script
 
 EPILOG = """\
 examples:
@@ -183,6 +184,10 @@ def make_parser() -> argparse.ArgumentParser:
         help="special token; the source names none",
     )
     convert.set_defaults(run=run_convert)
+
+    shells = commands.add_parser("completion", help="what a shell needs to complete these words")
+    shells.add_argument("shell", choices=["bash", "zsh", "fish"], help="whose script")
+    shells.set_defaults(run=lambda options: print(completion_script(commands.choices, options.shell), end=""))
     for command in commands.choices.values():
         command.set_defaults(known=re.findall(r"--[a-z-]+", command.format_usage()))
     return parser

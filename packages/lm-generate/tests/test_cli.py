@@ -1,5 +1,6 @@
 """The command line as a user meets it: in processes of its own where the process is the point."""
 
+import inspect
 import io
 import json
 import os
@@ -9,7 +10,7 @@ import sys
 import time
 
 import pytest
-from lm_generate.cli import run
+from lm_generate.cli import run, write
 from tiny_engines import save_run, save_tiny, tiny_engine
 
 COMMAND = [sys.executable, "-m", "lm_generate"]
@@ -23,7 +24,7 @@ def model(tmp_path_factory):
 
 def test_help_imports_no_torch_and_states_the_order_of_sampling():
     code = (
-        "import sys\nfrom lm_generate.cli import run\nassert run(['--help']) == 0\n"
+        "import sys\nfrom lm_generate.cli import run\nassert run(['--help-all']) == 0\n"
         "assert not {'torch', 'lm_core', 'lm_tokenizer'} & set(sys.modules), 'heavy'\n"
     )
     done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
@@ -282,3 +283,23 @@ def test_text_cannot_take_over_a_terminal():
     from lm_generate.terminal.show import visible
 
     assert visible("a\n\tb\x1b[2J\r\x7f\x9b日") == "a\n\tb␛[2J␍␡\ufffd日"
+
+
+def test_help_fits_a_screen_and_help_all_has_every_setting(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ([], ["score"], ["verify"], ["serve"], ["quality"], ["export"], ["completion"]):
+        assert run([*command, "--help"]) == 0
+        assert len(capsys.readouterr().out.splitlines()) < 50, command
+    assert run(["--help-all"]) == 0
+    whole = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')} " in whole for name in inspect.signature(write).parameters)
+
+
+def test_bash_completes_commands_settings_and_choices(capsys):
+    assert run(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    for words, offered in (("sc", "score"), ("--temp", "--temperature"), ("--log c", "console-json")):
+        line = ["lm-generate", *words.split(" ")]
+        ask = f'COMP_WORDS=({" ".join(line)}); COMP_CWORD={len(line) - 1}; _lm_generate; echo "${{COMPREPLY[*]}}"'
+        heard = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
+        assert heard.stdout.strip() == offered

@@ -12,7 +12,7 @@ import sys
 from collections.abc import Sequence
 from contextlib import closing
 from pathlib import Path
-from typing import Annotated
+from typing import Annotated, Literal
 
 from cyclopts import App, CycloptsError, Group, Parameter
 from cyclopts.exceptions import UnusedCliTokensError
@@ -25,12 +25,11 @@ from lm_generate.terminal import commands
 from lm_generate.terminal.exact import exactly
 from lm_generate.terminal.given import read_bias, read_prompt, read_text
 from lm_generate.terminal.open_model import open_draft, open_model
+from lm_generate.terminal.short_help import HELP_ALL, SHORT, WHOLE, ShortHelp
 
-HELP = """Writes on from a prompt with the newest run under runs/, or with any model folder.
+HELP = """Writes on from a prompt with the newest run under runs/, or any model folder.
 
-A token is chosen in this order: bias, penalties, temperature, top-k, top-p, min-p, typical, then one draw from
-what is left; of equally likely tokens the lower id comes first. Temperature 0 takes the likeliest token.
-The same seed gives the same text. Without a prompt, on a terminal: a dialogue; /help there tells its commands."""
+Without a prompt, on a terminal: a dialogue; /help there tells its commands."""
 
 app = App(
     name="lm-generate",
@@ -236,6 +235,22 @@ app.command(commands.quality)
 app.command(commands.export)
 
 
+@app.command
+def completion(shell: Literal["bash", "zsh", "fish"]) -> int:
+    """Prints what a shell needs to complete words.
+
+    bash: eval "$(lm-generate completion bash)" in ~/.bashrc. zsh: lm-generate completion zsh > _lm-generate, in a folder of
+    $fpath. fish: lm-generate completion fish > ~/.config/fish/completions/lm-generate.fish
+
+    Parameters
+    ----------
+    shell
+        Whose script.
+    """
+    print(app.generate_completion(prog_name="lm-generate", shell=shell))
+    return 0
+
+
 def main(arguments: Sequence[str] | None = None) -> None:
     """The console script: runs the command and ends the process with its exit code."""
     share_the_cpu()
@@ -260,7 +275,7 @@ def run(arguments: list[str]) -> int:
         if hasattr(stream, "reconfigure"):
             stream.reconfigure(errors="replace")  # a terminal that lacks a character shows "?"
     try:
-        code: int = app(arguments, exit_on_error=False, print_error=False) or 0
+        code = _dispatch(arguments)
         sys.stdout.flush()
         return code
     except BrokenPipeError:  # the reader, such as `head`, has what it wanted
@@ -288,6 +303,16 @@ def run(arguments: list[str]) -> int:
         if is_user_error(error):
             return complain(str(error))
         raise
+
+
+def _dispatch(arguments: list[str]) -> int:
+    whole = HELP_ALL in arguments
+    app.help_formatter, app.help_epilogue = (None, WHOLE) if whole else (ShortHelp(), SHORT)
+    words = ["--help" if word == HELP_ALL else word for word in arguments]
+    try:
+        return app(words, exit_on_error=False, print_error=False) or 0
+    except SystemExit:  # rich, when the reader of the help has gone
+        return 0
 
 
 def complain(message: str) -> int:

@@ -40,7 +40,7 @@ def serve(
     request_seconds: Annotated[float, Parameter(group=_LIMITS)] = 600.0,
     grace_seconds: Annotated[float, Parameter(group=_LIMITS)] = 20.0,
 ) -> int:
-    """A server for programs (OpenAI's completions API) and, at its address, a page to watch models write.
+    """Opens models to programs (OpenAI's API) and on a page.
 
     Parameters
     ----------

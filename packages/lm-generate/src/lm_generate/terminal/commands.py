@@ -57,9 +57,9 @@ def verify(
     against: Literal["transformers"] | None = None,
     tolerance: float | None = None,
 ) -> int:
-    """Checks every byte of a model folder, a checkpoint, or all checkpoints of a run against its manifest.
+    """Checks every byte of a model folder, a checkpoint or a run.
 
-    Exit code 1 where something is damaged, with its name, or where another library says something else.
+    Against its manifest; of a run, all checkpoints. Exit code 1 where something is damaged, with its name, or where another library says something else.
 
     Parameters
     ----------
@@ -94,7 +94,9 @@ def quality(
     json: Annotated[bool, Parameter(negative=())] = False,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())] = False,
 ) -> int:
-    """What keeping the weights as bfloat16, float16 or int8 costs on a text: bits per byte, and divergence.
+    """What weights kept as bfloat16, float16 or int8 cost on a text.
+
+    In bits per byte, and in divergence.
 
     Parameters
     ----------
@@ -130,7 +132,7 @@ def export(
     verify: bool = True,
     quiet: Annotated[bool, Parameter(name=["--quiet", "-q"], negative=())] = False,
 ) -> int:
-    """Writes a model as a GGUF file, for llama.cpp and what is built on it.
+    """Writes a model as a GGUF file, for llama.cpp.
 
     Parameters
     ----------

@@ -1,11 +1,12 @@
 """The command line: help without torch, precedence, and one plain message for every mistake."""
 
+import os
 import subprocess
 import sys
 import tomllib
 
 import pytest
-from lm_train import cli
+from lm_train import cli, layers, short_help
 from lm_train.config import TrainConfig
 from lm_train.config_file import build
 
@@ -183,3 +184,46 @@ def test_a_full_disk_and_full_memory_are_faults_with_a_message(monkeypatch, caps
         monkeypatch.setattr(cli, "_dispatch", fail)
         assert cli.run([]) == 1
         assert text in capsys.readouterr().err
+
+
+def test_a_reader_who_has_gone_changes_nothing_and_hears_nothing(monkeypatch, tmp_path, capsys):
+    monkeypatch.chdir(tmp_path)
+    small = "--model.context 16 --model.d-model 16 --model.n-layers 1 --model.n-heads 2 --model.d-ff 32 --threads 1"
+    run = f"--data stories:20kb --vocab-size 300 --steps 2 --name a {small}".split()
+    for arguments in (run, ["verify", "runs/a"], ["--print-config"]):
+        read, write = os.pipe()
+        os.close(read)
+        with open(write, "w", encoding="utf-8") as gone:
+            monkeypatch.setattr(sys, "stdout", gone)
+            assert cli.run(arguments) == 0
+        monkeypatch.undo()
+        monkeypatch.chdir(tmp_path)
+    assert (tmp_path / "runs/a/report.html").exists()
+    assert "Broken pipe" not in capsys.readouterr().err
+    read, write = os.pipe()
+    os.close(read)
+    command = [sys.executable, "-m", "lm_train", "--help"]  # rich writes it, and goes without it from then on
+    assert subprocess.run(command, stdout=write, timeout=60, check=False).returncode == 0
+    os.close(write)
+
+
+def test_help_fits_a_screen_and_help_all_has_every_setting(capsys, monkeypatch):
+    monkeypatch.setenv("COLUMNS", "80")
+    for command in ((), *((name,) for name in layers.ALL_COMMANDS)):
+        assert cli.run([*command, "--help"]) == 0
+        assert len(capsys.readouterr().out.splitlines()) < 50, command
+    assert cli.run(["--help-all"]) == 0
+    whole = capsys.readouterr().out
+    assert [flag for flag in short_help.settings() if f"{flag} " not in whole] == []
+
+
+def test_bash_completes_commands_settings_and_choices(capsys):
+    assert cli.run(["completion", "bash"]) == 0
+    script = capsys.readouterr().out
+    for words, offered in (("sw", "sweep"), ("--optim.muon", "--optim.muon-lr"), ("--dtype b", "bfloat16")):
+        line = ["lm-train", *words.split(" ")]
+        ask = (
+            f'COMP_WORDS=({" ".join(line)}); COMP_CWORD={len(line) - 1}; _lm_train; echo "${{COMPREPLY[*]}}"'
+        )
+        heard = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
+        assert heard.stdout.strip() == offered

@@ -1,6 +1,7 @@
 """Refusing a model that this machine cannot hold, before anything is allocated."""
 
 import os
+import sys
 
 import torch
 
@@ -25,7 +26,9 @@ def require_memory(config: ModelConfig, device: torch.device, bytes_per_paramete
 
 def machine_memory() -> int | None:
     """Bytes of physical memory, or None where the system does not tell."""
+    if sys.platform == "win32":
+        return None
     try:
         return os.sysconf("SC_PAGE_SIZE") * os.sysconf("SC_PHYS_PAGES")
-    except (AttributeError, OSError, ValueError):  # no sysconf on Windows
+    except (OSError, ValueError):
         return None

@@ -129,7 +129,9 @@ def write_tensors(folder: Path, tensors: dict[str, Tensor], max_shard_bytes: int
         _save({name: tensors[name] for name in names}, folder / file)
         weight_map |= dict.fromkeys(names, file)
     index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
-    (folder / INDEX).write_text(json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8")
+    (folder / INDEX).write_text(
+        json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8", newline="\n"
+    )
 
 
 def _save(tensors: dict[str, Tensor], path: Path) -> None:

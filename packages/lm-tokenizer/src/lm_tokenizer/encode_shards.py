@@ -102,7 +102,7 @@ def seal(name: str, inputs: dict[str, Any], shard: FileEncoding) -> None:
     """Writes the seal beside its shard, whole or not at all."""
     facts = shard._asdict()
     del facts["target"]  # the folder may be moved
-    with open(name + ".json.tmp", "w", encoding="utf-8") as file:
+    with open(name + ".json.tmp", "w", encoding="utf-8", newline="\n") as file:
         json.dump(inputs | {"shard": facts}, file, indent=1)
         file.write("\n")
         file.flush()

@@ -1,6 +1,6 @@
 """The command line: `train`, its twin `lm-train`, and `python -m lm_train`.
 
-Exit codes: 0 done, 75 stopped and resumable, 2 the user's input, 1 a fault. torch is imported only once there is something to train.
+Exit codes: 0 done (also when the reader of a pipe has gone), 75 stopped and resumable, 2 the user's input, 1 a fault. torch is imported only once there is something to train.
 Each command parses to an action, a function of the stop signal that gives an exit code; `main` runs it and turns errors into messages.
 """
 
@@ -14,7 +14,7 @@ from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
-from typing import Annotated, Literal, NoReturn
+from typing import Annotated, Literal, NoReturn, TextIO
 
 from cyclopts import App, Parameter
 
@@ -30,6 +30,7 @@ from lm_train.parallel.launcher import EXIT_STOPPED, check_restarts, exit_when_s
 from lm_train.parallel.simulate_command import simulate_command
 from lm_train.plan_command import plan_command
 from lm_train.run_errors import LeaderError, RunError
+from lm_train.short_help import HELP_ALL, ShortHelp, settings
 from lm_train.signals import Stop, Stopped
 from lm_train.studies.study_commands import compare_command, lr_command, sweep_command
 from lm_train.view.closing import closing_lines
@@ -37,17 +38,17 @@ from lm_train.view.watch_command import watch_command
 
 EXIT_DONE = 0
 # What the first of several processes answers without training.
-_ANSWERED_AT_ONCE = {"--help", "-h", "--version", "--print-config"}
+_ANSWERED_AT_ONCE = {"--help", "-h", HELP_ALL, "--version", "--print-config"}
 
-_EPILOGUE = (
+_SHORT = f"All {len(settings())} settings: --help-all. Where they can stand: a flag, LM_* in the environment, a file (--config)."
+_WHOLE = (
     "Any option can stand in a file (a dot is a table: [optim] lr = 0.001) or in the environment (--optim.lr: LM_OPTIM_LR). "
     "A flag goes before the environment, that before files, later files before earlier ones."
 )
 
 app = App(
     name="train",
-    help="Train a language model. With no argument: on the standard library's source, for a minute.",
-    help_epilogue=_EPILOGUE,
+    help="Trains a language model; with no argument, on Python's own library for a minute.",
     version=version("lm-train"),
     result_action="return_value",
     exit_on_error=False,
@@ -79,7 +80,7 @@ def train_command(
     resume
         Continue a run: its folder, or nothing for the newest one that was stopped.
     print_config
-        Print all settings as TOML, which --config reads back, and end.
+        Print all settings as TOML, for --config, and end.
     """
     if print_config:
         whole = replace(settings, minutes=settings.budget_minutes)
@@ -101,7 +102,9 @@ def prepare_command(
     engine: Literal["here", "ray"] = "here",
     address: str = "auto",
 ) -> Action:
-    """Make a token dataset from text: files, folders, globs, named texts, or - for standard input.
+    """Make a token dataset from text.
+
+    The text: files, folders, globs, named texts, or - for standard input.
 
     Parameters
     ----------
@@ -179,7 +182,9 @@ def prepare_command(
 
 @app.command(name="verify")
 def verify_command(*path: Path) -> Action:
-    """Check every byte of datasets, checkpoints, model folders and runs against what was written.
+    """Check every byte of datasets, checkpoints and runs.
+
+    Against what was written, of model folders too.
 
     Parameters
     ----------
@@ -195,7 +200,7 @@ def verify_command(*path: Path) -> Action:
         damaged = 0
         for each in path:
             for line, sound in verify_path(each):
-                print(line, file=sys.stdout if sound else sys.stderr)
+                _print(line, sys.stdout if sound else sys.stderr)
                 damaged += not sound
         return EXIT_FAULT if damaged else EXIT_DONE
 
@@ -204,7 +209,7 @@ def verify_command(*path: Path) -> Action:
 
 @app.command(name="report")
 def report_command(*run: Path, out: Path | None = None) -> Action:
-    """Write a run's report.html, or compare several runs in one.
+    """Write a run's report.html, or one page of several.
 
     Parameters
     ----------
@@ -223,6 +228,23 @@ def report_command(*run: Path, out: Path | None = None) -> Action:
         return _print(str(write_report(*(RunFolder.open(path) for path in run), out=out)))
 
     return report
+
+
+@app.command(name="completion")
+def completion_command(shell: Literal["bash", "zsh", "fish"]) -> Action:
+    """Print what a shell needs to complete words.
+
+    bash: eval "$(train completion bash)" in ~/.bashrc. zsh: train completion zsh > _train, in a folder of $fpath.
+    fish: train completion fish > ~/.config/fish/completions/train.fish
+
+    Parameters
+    ----------
+    shell
+        Whose script.
+    """
+    name = Path(sys.argv[0]).name
+    known = name if name in ("train", "lm-train") else "lm-train"
+    return lambda stop: _print(app.generate_completion(prog_name=known, shell=shell))
 
 
 def _share_the_cpu() -> None:
@@ -250,13 +272,15 @@ def run(arguments: Sequence[str]) -> int:
     stop = Stop()
     with stop.installed():
         try:
-            return _dispatch(list(arguments), stop)
+            code = _dispatch(list(arguments), stop)
+            sys.stdout.flush()
+            return code
+        except BrokenPipeError:  # the reader, such as `head`, has what it wanted
+            return _leave(sys.stdout)
         except Stopped as reason:
             return _complain(
                 f"\nstopped by {reason} before training began; the same command starts it again", EXIT_STOPPED
             )
-        except BrokenPipeError:
-            return EXIT_FAULT
         except Exception as error:
             message, code = explain(error)
             if message is None:
@@ -291,7 +315,13 @@ def _dispatch(arguments: list[str], stop: Stop) -> int:
         raise ConfigError(_no_such_command(arguments[0]))
     tokens = normalized(arguments)
     app.config = sources(tokens)
-    action = app(tokens)
+    whole = HELP_ALL in tokens
+    app.help_formatter, app.help_epilogue = (None, _WHOLE) if whole else (ShortHelp(), _SHORT)
+    tokens = ["--help" if token == HELP_ALL else token for token in tokens]
+    try:
+        action = app(tokens)
+    except SystemExit:  # rich, when the reader of the help has gone
+        return EXIT_DONE
     return action(stop) if callable(action) else EXIT_DONE  # --help and --version have printed themselves
 
 
@@ -323,12 +353,23 @@ def _train(settings: TrainConfig, resume_from: str | None, stop: Stop) -> int:
     finally:
         display.close()
     closing = "\n".join(closing_lines(result, settings, stop, own_command()))
-    print(closing, file=sys.stderr if only_json else sys.stdout, flush=True)
+    _print(closing, sys.stderr if only_json else sys.stdout)
     return EXIT_DONE if result.status == "done" else exit_when_stopped()
 
 
-def _print(text: str) -> int:
-    print(text, flush=True)
+def _print(text: str, stream: TextIO | None = None) -> int:
+    """The last words. Their reader, such as `head`, may have gone: what was to be done is done all the same."""
+    stream = stream or sys.stdout
+    try:
+        print(text, file=stream, flush=True)
+    except BrokenPipeError:
+        _leave(stream)
+    return EXIT_DONE
+
+
+def _leave(stream: TextIO) -> int:
+    """Nobody reads the stream any more; Python, which flushes it once more at its end, must not stumble over that."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), stream.fileno())
     return EXIT_DONE
 
 

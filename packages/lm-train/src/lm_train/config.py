@@ -48,7 +48,7 @@ def _text_and_share(mixed: str) -> tuple[str, float]:
 
 
 _RUN = Group("Run", sort_key=1)
-_BUDGET = Group("Budget (one of the first four; one minute unless given)", sort_key=2)
+_BUDGET = Group("Budget (minutes, steps, tokens or epochs; one minute unless given)", sort_key=2)
 
 
 @dataclass(frozen=True, kw_only=True)

@@ -32,7 +32,7 @@ class Events:
             time = self._clock().isoformat(timespec="milliseconds")
             row = {"time": time, "event": event, **{k: _plain(v) for k, v in facts.items()}, **missing}
             try:
-                with self.path.open("a", encoding="utf-8") as file:
+                with self.path.open("a", encoding="utf-8", newline="\n") as file:
                     file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
             except OSError:
                 self._missing += 1

@@ -22,7 +22,7 @@ from lm_train.parallel.launcher import restarts, run_to_continue
 from lm_train.run_errors import RunError
 from lm_train.run_folder import RunFolder, newest_run
 
-COMMANDS = ("prepare", "verify", "report", "watch")  # those that take no settings
+COMMANDS = ("prepare", "verify", "report", "watch", "completion")  # those that take no settings
 ALL_COMMANDS = (*COMMANDS, "plan", "simulate", "lr", "compare", "sweep")
 
 

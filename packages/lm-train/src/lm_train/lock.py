@@ -75,7 +75,7 @@ def _take(path: Path, folder: Path | str, *, wait: bool) -> int | None:
             if _is_still(path, descriptor):
                 return descriptor
         except BlockingIOError as error:
-            holder = os.pread(descriptor, _TEXT_BYTES, 0) if sys.platform != "win32" else path.read_bytes()
+            holder = _holder(path, descriptor)
             os.close(descriptor)
             if wait:
                 return None
@@ -108,6 +108,9 @@ if sys.platform == "win32":
         finally:
             os.lseek(descriptor, 0, os.SEEK_SET)
 
+    def _holder(path: Path, descriptor: int) -> bytes:
+        return path.read_bytes()
+
     def _let_go(path: Path, descriptor: int) -> None:
         os.close(descriptor)  # Windows removes no open file; the next holder reuses it
         with contextlib.suppress(PermissionError, FileNotFoundError):
@@ -118,6 +121,9 @@ else:
 
     def _lock(descriptor: int) -> None:
         fcntl.flock(descriptor, fcntl.LOCK_EX | fcntl.LOCK_NB)
+
+    def _holder(path: Path, descriptor: int) -> bytes:
+        return os.pread(descriptor, _TEXT_BYTES, 0)
 
     def _let_go(path: Path, descriptor: int) -> None:
         path.unlink(missing_ok=True)  # while it is still locked, so that nobody else's file is removed

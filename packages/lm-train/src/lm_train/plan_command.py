@@ -17,7 +17,9 @@ def plan_command(
     price: float | None = None,
     settings: Config = TrainConfig(),  # noqa: B008
 ) -> Action:
-    """Say what a run would cost: parameters, memory, and the time, from a few steps measured here.
+    """Say what a run would cost: parameters, memory, time.
+
+    The time is that of a few steps measured here.
 
     Parameters
     ----------

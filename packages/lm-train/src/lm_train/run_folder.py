@@ -128,7 +128,7 @@ class RunFolder:
 
     def log(self, text: str) -> None:
         """A line in log.txt, with the time."""
-        with self._log_file.open("a", encoding="utf-8") as file:
+        with self._log_file.open("a", encoding="utf-8", newline="\n") as file:
             for line in text.splitlines():
                 file.write(f"{time.strftime('%Y-%m-%dT%H:%M:%S%z')} {line}\n")
 

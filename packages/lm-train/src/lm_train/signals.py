@@ -1,4 +1,4 @@
-"""Stopping a run kindly: Ctrl-C, SIGTERM and SIGUSR1 ask it to save and end; a second one ends it at once.
+"""Stopping a run kindly: Ctrl-C, SIGTERM and SIGUSR1 (not on Windows) ask it to save and end; a second one ends it at once.
 
 While a run prepares there is nothing to save, so the first signal raises `Stopped` where the program stands; inside
 `with stop.deferred():` it only sets `stop.requested`, and the loop looks at that between steps and between windows.
@@ -15,7 +15,9 @@ from collections.abc import Iterator
 from contextlib import contextmanager
 from types import FrameType
 
-SIGNALS = (signal.SIGINT, signal.SIGTERM, signal.SIGUSR1)
+SIGNALS: tuple[signal.Signals, ...] = (signal.SIGINT, signal.SIGTERM)
+if sys.platform != "win32":
+    SIGNALS += (signal.SIGUSR1,)
 _SHOW_CURSOR = b"\x1b[?25h\n"
 
 

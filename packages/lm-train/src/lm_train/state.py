@@ -112,7 +112,9 @@ def write_record(
         **asdict(state),
         "optimizer": optimizer,
     }
-    (folder / "state" / "state.json").write_text(json.dumps(record, indent=2) + "\n", encoding="utf-8")
+    (folder / "state" / "state.json").write_text(
+        json.dumps(record, indent=2) + "\n", encoding="utf-8", newline="\n"
+    )
 
 
 def read_state(folder: Path, optimizers: Optimizers) -> RunState:

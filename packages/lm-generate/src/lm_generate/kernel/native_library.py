@@ -15,6 +15,7 @@ import platform
 import shutil
 import stat
 import subprocess
+import sys
 import tempfile
 import threading
 from pathlib import Path
@@ -120,6 +121,8 @@ def _processor() -> str:
 
 def _cache() -> Path:
     """A folder that this user alone can write to: what lies in it is run. A fresh one where that cannot be had."""
+    if sys.platform == "win32":
+        raise OSError("the kernel is for Linux and macOS")
     try:
         base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
         folder = base / "lm-generate"

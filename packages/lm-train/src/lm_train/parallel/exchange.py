@@ -108,10 +108,12 @@ class Exchange:
 
 
 def peak_memory(device: torch.device) -> float:
-    """The most bytes that this process has held at once."""
+    """The most bytes that this process has held at once; 0 on Windows, whose Python does not tell."""
     if device.type == "cuda":
         return float(torch.cuda.max_memory_allocated(device))
-    import resource  # not on Windows, where there is no gloo to come here
+    if sys.platform == "win32":
+        return 0.0
+    import resource
 
     unit = 1 if sys.platform == "darwin" else 1024
     return float(resource.getrusage(resource.RUSAGE_SELF).ru_maxrss * unit)

@@ -12,13 +12,14 @@ Zhao et al. 2023, PyTorch FSDP, https://arxiv.org/abs/2304.11277; Rajbhandari et
 
 from __future__ import annotations
 
-import os
+import math
 import time
 
 import torch
 from lm_core import ModelConfig, Transformer
 from lm_core.counts import parameter_count
 from lm_core.init import allocate
+from lm_core.memory import machine_memory
 from lm_core.optim import clip_grad_norm
 
 from lm_train.config import TrainConfig
@@ -155,4 +156,5 @@ def _full(tensor: torch.Tensor) -> torch.Tensor:
 def _memory(device: Device) -> float:
     if device.kind == "cuda":
         return float(torch.cuda.get_device_properties(torch.cuda.current_device()).total_memory)
-    return os.sysconf("SC_PHYS_PAGES") * os.sysconf("SC_PAGE_SIZE") / processes_here()
+    machine = machine_memory()
+    return math.inf if machine is None else machine / processes_here()

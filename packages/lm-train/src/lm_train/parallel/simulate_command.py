@@ -39,18 +39,20 @@ def simulate_command(
     text_tokens: int | None = None,
     settings: Config = TrainConfig(),  # noqa: B008
 ) -> Action:
-    """Play a run on many ranks through failures, without computing, and prove that no window of text is lost or repeated.
+    """Play a run on many ranks through failures.
+
+    Nothing is computed; it proves that no window of text is lost or repeated.
 
     Parameters
     ----------
     config
         A settings file or a recipe by name; may be given several times.
     world
-        Ranks at the start; they must share --batch equally.
+        Ranks at the start; --batch is shared equally.
     per_machine
-        Ranks of one machine, which fail together.
+        Ranks of a machine, failing together.
     step_seconds
-        Of a step on all ranks (`plan --world` estimates it); on fewer ranks longer in proportion.
+        Of a step on all ranks (see plan --world); fewer take longer.
     save_seconds
         Of writing a checkpoint.
     restart_seconds
@@ -58,11 +60,11 @@ def simulate_command(
     repair_hours
         Until a failed machine is back; 0: another one stands by.
     hours_to_failure
-        Of one rank, on average; unless given, at most ten failures are expected in the run. --seed draws them.
+        Of one rank, on average; at most ten failures are expected unless given. --seed draws them.
     trace
-        A file of failures instead: a JSON object a line, {"seconds": 5400, "ranks": 4096, "damaged": false}.
+        Failures instead, a line each: {"seconds": 5400, "ranks": 4096, "damaged": false}.
     text_tokens
-        Tokens of a text that is made up; unless given, --data where it is a dataset's folder, or 2.5 epochs.
+        Of a made-up text; else --data, if a dataset's folder, or 2.5 epochs.
     """
 
     def play(stop: Stop) -> int:

@@ -19,7 +19,9 @@ def lr_command(
     high: float = 30.0,
     settings: Config = TrainConfig(),  # noqa: B008
 ) -> Action:
-    """Find a learning rate: short training with a rate that rises a little every step, 100 steps unless --steps says otherwise.
+    """Find a learning rate.
+
+    Short training with a rate that rises a little every step, 100 steps unless --steps says otherwise.
 
     Parameters
     ----------
@@ -54,7 +56,9 @@ def compare_command(
     seeds: int = 3,
     settings: Config = TrainConfig(),  # noqa: B008
 ) -> Action:
-    """Compare settings: optim.name=adamw,muon trains each with the same seeds and says by how much they differ, with error bars.
+    """Compare settings over the same seeds, with error bars.
+
+    optim.name=adamw,muon trains each with the same seeds and says by how much they differ.
 
     Parameters
     ----------
@@ -105,7 +109,9 @@ def sweep_command(
     runs: int | None = None,
     settings: Config = TrainConfig(),  # noqa: B008
 ) -> Action:
-    """Search settings as a sweep file says (the format of Weights & Biases, run here, without an account).
+    """Search settings as a sweep file says.
+
+    The format of Weights & Biases, run here, without an account.
 
     Parameters
     ----------

@@ -181,10 +181,10 @@ def _check(download: Download, path: Path, target: Path, *, first: bool) -> None
     note = target.with_name(target.name + ".sha256")
     wanted = download.sha256
     if wanted is None and not first and note.exists():
-        wanted = note.read_text().split()[0] if note.read_text().split() else "nothing"
+        wanted = (note.read_text(encoding="utf-8").split() or ["nothing"])[0]
     if size == download.bytes and wanted in (None, actual):
         if wanted is None:
-            note.write_text(f"{actual}  {target.name}\n")
+            note.write_text(f"{actual}  {target.name}\n", encoding="utf-8", newline="\n")
         return
     if first:
         path.unlink()

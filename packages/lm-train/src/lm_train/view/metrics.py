@@ -24,7 +24,7 @@ class JsonLines:
     """One JSON object a line, flushed line by line, so that a killed run leaves all but at most a torn last line."""
 
     def __init__(self, path: Path) -> None:
-        self._file: TextIO = path.open("a", encoding="utf-8")
+        self._file: TextIO = path.open("a", encoding="utf-8", newline="\n")
 
     def log(self, row: Row) -> None:
         self._file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
@@ -70,7 +70,9 @@ def drop_after(path: Path, step: int) -> int:
     if path.is_file():
         aside = path.with_name(path.name + ".tmp")
         aside.write_text(
-            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept), encoding="utf-8"
+            "".join(json.dumps(row, ensure_ascii=False) + "\n" for row in kept),
+            encoding="utf-8",
+            newline="\n",
         )
         os.replace(aside, path)
     return len(rows) - len(kept)

@@ -11,7 +11,9 @@ from lm_train.signals import Stop
 
 
 def watch_command(*run: Path) -> Action:
-    """Follow runs that other processes train: the live view of one, or several side by side; ends when they end.
+    """Follow runs that other processes train.
+
+    The live view of one, or several side by side; ends when they end.
 
     Parameters
     ----------

@@ -87,6 +87,21 @@ def test_one_is_written_after_the_other_and_the_copies_are_used_again():
     assert len(set(places)) == 1
 
 
+def test_the_memory_taken_beforehand_is_used_and_what_it_does_not_hold_has_its_own():
+    model, seen = tiny_model(), []
+    background = Background(model, state_bytes=200)
+    held = {"a": torch.arange(3, dtype=torch.uint8), "b": torch.arange(30.0), "c": torch.ones(40, 2)}
+    for _ in range(2):
+        background.save(model, KeptState(held, {}), lambda _, kept: seen.append(kept.tensors))
+        background.wait()
+        assert all(torch.equal(seen[-1][name], tensor) for name, tensor in held.items())
+        held = {name: tensor + 1 for name, tensor in held.items()}
+    places = {name: tensor.data_ptr() for name, tensor in seen[-1].items()}
+    assert places["b"] - places["a"] == 64  # one after the other, each at its place
+    assert not 0 <= places["c"] - places["a"] < 200
+    assert places == {name: tensor.data_ptr() for name, tensor in seen[0].items()}
+
+
 def test_making_one_draws_no_random_number():
     model = tiny_model()
     before = torch.get_rng_state()
@@ -102,7 +117,7 @@ def test_a_failed_write_ends_the_run_with_its_own_error_and_leaves_the_older_one
         calls.append(1)
         if len(calls) == failing:
             raise OSError(errno.ENOSPC, "No space left on device")
-        sound(*args, **kwargs)
+        return sound(*args, **kwargs)
 
     monkeypatch.setattr(checkpoint_module, "write_state", full)
     name = f"failing-{failing}"

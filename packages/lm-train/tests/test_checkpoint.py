@@ -3,19 +3,23 @@
 import errno
 import json
 import shutil
+import warnings
 
 import lm_train.checkpoint as checkpoint_module
 import pytest
-from lm_core.manifest import DiskFullError, read_manifest
+import torch
+import torch.distributed.checkpoint as dcp
+from lm_core.manifest import DiskFullError, digest_file, read_manifest
 from lm_train import cli
 from lm_train.checkpoint import checkpoint_path, checkpoints, newest_verified, prune
 from lm_train.config import CheckpointConfig, EvaluateConfig, ModelOptions
 from lm_train.config_file import read_config, to_toml
 from lm_train.run import resume, train
 from lm_train.run_errors import CheckpointError
-from lm_train.state import read_record
+from lm_train.state import KeptState, RunState, read_record, write_state
 from lm_train.verify import verify_path
 from tiny_runs import rows, tiny_config, tiny_corpus
+from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
 
 
 @pytest.fixture(autouse=True)
@@ -193,3 +197,28 @@ def test_the_checkpoint_of_the_lowest_held_out_loss_is_kept_and_overfitting_is_t
     out = capsys.readouterr().out
     assert f"overfit    the held-out loss was lowest at step {step}" in out
     assert f"best       {kept[0].relative_to(tmp_path)}" in out or f"best       {kept[0]}" in out
+
+
+def test_what_a_state_file_holds_is_what_torchs_own_storage_holds(tmp_path):
+    tensors = {"adamw/a/m": torch.arange(6.0).view(2, 3), "rng/cpu": torch.arange(9, dtype=torch.uint8)}
+    own = write_state(tmp_path, RunState(), KeptState(tensors, {}), seed=0)
+    (tmp_path / "theirs").mkdir()
+    theirs = HuggingFaceStorageWriter(str(tmp_path / "theirs"), save_distributed=True)
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        dcp.save(tensors, storage_writer=theirs, no_dist=True)
+    (name,) = own
+    files = [tmp_path / name, *(tmp_path / "theirs").iterdir()]
+    assert [file.name for file in files] == [files[0].name] * 2
+    data, metadata = [], []
+    for file in files:
+        content = file.read_bytes()
+        end = 8 + int.from_bytes(content[:8], "little")
+        header = json.loads(content[8:end])
+        metadata.append(
+            header.pop("__metadata__")
+        )  # its order is safetensors' own choice, anew in each process
+        data.append((header, content[end:]))
+    assert data[0] == data[1]
+    assert metadata[0] == metadata[1]
+    assert own[name] == digest_file(files[0])

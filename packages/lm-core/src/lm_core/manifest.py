@@ -15,6 +15,7 @@ import hashlib
 import importlib.metadata
 import os
 import re
+from collections.abc import Mapping
 from concurrent.futures import ThreadPoolExecutor
 from dataclasses import dataclass, field
 from pathlib import Path
@@ -80,13 +81,16 @@ def digest_file(path: Path | str) -> FileEntry:
         return FileEntry(bytes=file.tell(), sha256=sha256)
 
 
-def seal_folder(folder: Path | str, *, kind: str, facts: dict[str, Any]) -> Manifest:
+def seal_folder(
+    folder: Path | str, *, kind: str, facts: dict[str, Any], written: Mapping[str, FileEntry] | None = None
+) -> Manifest:
     """fsyncs every file of the folder, then writes the `manifest.json` that lists them; replaces an old one.
 
     `kind` is a word for what the folder is ("model", "checkpoint", "dataset"); `facts` is anything that JSON
-    holds. Nothing may be written into the folder afterwards.
+    holds. Nothing may be written into the folder afterwards. `written` are files, by their names in the folder, that their writer
+    hashed and fsynced: they are not read again. A `ModelFolderError` names one that has another length by now.
     """
-    folder = Path(folder)
+    folder, written = Path(folder), written or {}
     files = {}
     for name in file_names(folder):
         if complaint := name_complaint(name):
@@ -96,6 +100,9 @@ def seal_folder(folder: Path | str, *, kind: str, facts: dict[str, Any]) -> Mani
         path = path_inside(folder, name)
         if not path.is_file():
             raise ModelFolderError(f"{path} is not a regular file, so it cannot be listed; remove it")
+        if name in written:
+            files[name] = _as_written(path, written[name])
+            continue
         fsync_file(path)
         files[name] = digest_file(path)
     manifest = Manifest(kind, FORMAT_VERSION, facts, files, written_by=_this_version())
@@ -111,6 +118,14 @@ def seal_folder(folder: Path | str, *, kind: str, facts: dict[str, Any]) -> Mani
         },
     )
     return manifest
+
+
+def _as_written(path: Path, entry: FileEntry) -> FileEntry:
+    if (size := path.stat().st_size) != entry.bytes:
+        raise ModelFolderError(
+            f"{path} has {size:,} bytes and {entry.bytes:,} were written; let nothing else write into the folder"
+        )
+    return entry
 
 
 def read_manifest(folder: Path | str) -> Manifest | None:

@@ -9,7 +9,7 @@ weight files against the shapes that the config asks for; only then is memory ta
 
 import json
 import logging
-from collections.abc import Callable
+from collections.abc import Callable, Mapping
 from pathlib import Path
 from typing import Any
 
@@ -21,7 +21,7 @@ from lm_core.errors import ConfigError, ModelFolderError
 from lm_core.hf_config import config_from_json, config_to_json
 from lm_core.hf_layout import GPT2_PREFIX, IGNORED, FileTensor, file_tensors, head_and_embedding, stored_shape
 from lm_core.init import allocate
-from lm_core.manifest import check_file, new_folder, read_manifest, seal_folder, verify_folder
+from lm_core.manifest import FileEntry, check_file, new_folder, read_manifest, seal_folder, verify_folder
 from lm_core.memory import require_memory
 from lm_core.parameter_shapes import parameter_shapes
 from lm_core.tensor_files import DTYPES, SINGLE, StoredTensor, read_json, stored_tensors, write_tensors
@@ -40,7 +40,7 @@ def save_model(
     dtype: torch.dtype | None = None,
     kind: str = "model",
     facts: dict[str, Any] | None = None,
-    add_files: Callable[[Path], None] | None = None,
+    add_files: Callable[[Path], Mapping[str, FileEntry] | None] | None = None,
     bos_token_id: int | None = None,
     eos_token_id: int | None = None,
     max_shard_bytes: int | None = None,
@@ -48,7 +48,8 @@ def save_model(
     """Writes a new model folder, which appears whole or not at all.
 
     `dtype` casts the weights on the way (None keeps theirs). `add_files` is called with the unfinished folder, to put
-    a tokenizer or training state beside the model; the manifest, with `kind` and `facts`, seals it all. The two token
+    a tokenizer or training state beside the model, and may give the entries of files that it hashed and fsynced itself, by
+    their names in the folder; the manifest, with `kind` and `facts`, seals it all. The two token
     ids are what other software's `generate` starts and stops at. Weights of more than `max_shard_bytes` are written as
     several files and an index (None: always one file).
     Raises ModelFolderError for a dtype or id that cannot be written, and the manifest module's errors for an existing
@@ -81,10 +82,10 @@ def save_model(
     with new_folder(folder, expected_bytes=size) as unfinished:
         _write_json(unfinished / "config.json", config)
         _write_json(unfinished / "generation_config.json", generation)
-        write_tensors(unfinished, tensors, max_shard_bytes)
+        written = write_tensors(unfinished, tensors, max_shard_bytes)
         if add_files is not None:
-            add_files(unfinished)
-        seal_folder(unfinished, kind=kind, facts=facts or {})
+            written |= add_files(unfinished) or {}
+        seal_folder(unfinished, kind=kind, facts=facts or {}, written=written)
 
 
 def load_model(

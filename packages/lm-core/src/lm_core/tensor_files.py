@@ -14,10 +14,11 @@ from typing import Any, BinaryIO
 
 import torch
 from safetensors import SafetensorError, safe_open
-from safetensors.torch import save_file
 from torch import Tensor
 
 from lm_core.errors import DamagedFileError, ModelFolderError
+from lm_core.manifest import FileEntry
+from lm_core.tensor_writer import write_safetensors
 
 SINGLE = "model.safetensors"
 INDEX = "model.safetensors.index.json"
@@ -105,8 +106,10 @@ def stored_tensors(folder: Path) -> Iterator[dict[str, StoredTensor]]:
         yield found
 
 
-def write_tensors(folder: Path, tensors: dict[str, Tensor], max_shard_bytes: int | None = None) -> None:
-    """`model.safetensors`, or shards of at most `max_shard_bytes` of data each and the index that lists them.
+def write_tensors(
+    folder: Path, tensors: dict[str, Tensor], max_shard_bytes: int | None = None
+) -> dict[str, FileEntry]:
+    """`model.safetensors`, or shards of at most `max_shard_bytes` of data each and the index that lists them; gives the files of tensors.
 
     Shards are filled in order; a tensor that is larger than the limit has one of its own. The names and the index are
     transformers': model-00001-of-00003.safetensors, {"metadata": {"total_size": bytes}, "weight_map": {tensor: file}}.
@@ -121,26 +124,19 @@ def write_tensors(folder: Path, tensors: dict[str, Tensor], max_shard_bytes: int
         shards[-1].append(name)
         held += size
     if len(shards) == 1:
-        _save(tensors, folder / SINGLE)
-        return
+        return {SINGLE: write_safetensors(folder / SINGLE, tensors, METADATA)}
     weight_map: dict[str, str] = {}
+    written = {}
     for number, names in enumerate(shards, start=1):
         file = f"model-{number:05}-of-{len(shards):05}.safetensors"
-        _save({name: tensors[name] for name in names}, folder / file)
+        held_here = {name: tensors[name] for name in names}
+        written[file] = write_safetensors(folder / file, held_here, METADATA)
         weight_map |= dict.fromkeys(names, file)
     index = {"metadata": {"total_size": sum(sizes.values())}, "weight_map": weight_map}
     (folder / INDEX).write_text(
         json.dumps(index, indent=2, sort_keys=True) + "\n", encoding="utf-8", newline="\n"
     )
-
-
-def _save(tensors: dict[str, Tensor], path: Path) -> None:
-    path.touch()
-    mode = (
-        path.stat().st_mode
-    )  # what the umask makes of a new file; safetensors' own is for its owner's eyes only
-    save_file(tensors, path, metadata=METADATA)
-    path.chmod(mode)
+    return written
 
 
 def tensor_file_paths(folder: Path) -> list[Path]:

@@ -17,7 +17,7 @@ from typing import Any
 
 from lm_core import Transformer, save_model
 from lm_core.errors import LmCoreError
-from lm_core.manifest import verify_folder
+from lm_core.manifest import FileEntry, verify_folder
 from lm_tokenizer import Tokenizer
 
 from lm_train.background import Background
@@ -70,9 +70,9 @@ def save_checkpoint(
     end = tokenizer.special_tokens.get(END_OF_TEXT)
 
     def write(weights: Transformer, kept: KeptState) -> None:
-        def add_files(unfinished: Path) -> None:
+        def add_files(unfinished: Path) -> dict[str, FileEntry]:
             tokenizer.save(unfinished)
-            write_state(unfinished, state, kept, seed=seed, world_size=world_size)
+            return write_state(unfinished, state, kept, seed=seed, world_size=world_size)
 
         started = time.monotonic()
         save_model(

@@ -74,7 +74,8 @@ class Session:
         self.ranges: Ranges = both(
             ranges if c.profile else no_ranges, marking(self.nvtx_level, torch.cuda.nvtx, self.model)
         )
-        self.background = Background(self.model) if c.checkpoint.background else None
+        state_bytes = self.optimizers.state_bytes
+        self.background = Background(self.model, state_bytes) if c.checkpoint.background else None
         self.exchange = (
             None if self.ranks.alone or self.sharding != REPLICATE else Exchange(self.model, self.ranks)
         )

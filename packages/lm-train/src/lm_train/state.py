@@ -18,6 +18,7 @@ from pathlib import Path
 from typing import Any
 
 import torch
+from lm_core.manifest import FileEntry
 
 from lm_train.loss_scale import LossScale
 from lm_train.optimizers import Optimizers
@@ -80,25 +81,26 @@ def kept_state(held: OptimizerState) -> KeptState:
     return KeptState(held[0] | _random_state(), held[1])
 
 
-def write_state(folder: Path, state: RunState, kept: KeptState, *, seed: int, world_size: int = 1) -> None:
-    """Write `folder/state/`. The caller seals the folder around it."""
+def write_state(
+    folder: Path, state: RunState, kept: KeptState, *, seed: int, world_size: int = 1
+) -> dict[str, FileEntry]:
+    """Write `folder/state/`, and give the files of tensors by their names in `folder`. The caller seals the folder around it."""
     from torch.distributed.checkpoint.api import CheckpointException
-    from torch.distributed.checkpoint.hf_storage import HuggingFaceStorageWriter
     from torch.distributed.checkpoint.state_dict_saver import save
+
+    from lm_train.state_writer import StateWriter
 
     target = folder / "state"
     target.mkdir()
+    writer = StateWriter(target)
     # For good, and not inside catch_warnings, which is not for threads.
     warnings.filterwarnings("ignore", _ALONE, UserWarning)
     try:
-        save(
-            kept.tensors,
-            storage_writer=HuggingFaceStorageWriter(str(target), save_distributed=True),
-            no_dist=True,
-        )
+        save(kept.tensors, storage_writer=writer, no_dist=True)
     except CheckpointException as error:  # a BaseException that hides what went wrong, by rank
         raise next(iter(error.failures.values()))[0] from None
     write_record(folder, state, kept.numbers, seed=seed, world_size=world_size)
+    return {f"state/{name}": entry for name, entry in writer.written.items()}
 
 
 def write_record(

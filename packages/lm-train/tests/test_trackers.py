@@ -5,11 +5,13 @@ import types
 from pathlib import Path
 
 import pytest
+from lm_train.config_file import read_config
 from lm_train.errors import ConfigError
 from lm_train.layers import normalized
-from lm_train.run import train
+from lm_train.run import resume, train
 from lm_train.view import trackers
 from lm_train.view.trackers import Trackio, Wandb, numbers, require
+from resumed_runs import StopAt
 from tensorboard.backend.event_processing.event_accumulator import EventAccumulator
 from tiny_runs import rows, tiny_config, tiny_corpus
 
@@ -19,7 +21,7 @@ SAMPLE = {"step": 4, "tokens": 64, "prompt": "Once", "text": " upon\na time"}
 
 class FakeRun:
     def __init__(self):
-        self.rows, self.finished, self.artifacts = [], False, []
+        self.rows, self.finished, self.artifacts, self.id = [], False, [], "a1b2"
 
     def log(self, values, step):
         self.rows.append((step, values))
@@ -122,19 +124,57 @@ def test_trackio_gets_the_rows_and_prints_nothing_of_its_own(monkeypatch, capsys
         return run
 
     monkeypatch.setitem(sys.modules, "trackio", types.SimpleNamespace(init=init))
-    logger = Trackio("stdlib-1", {"seed": 1})
+    logger = Trackio("stdlib-1", {"seed": 1}, "stdlib-1-c0ffee")
     logger.log(ROW)
     logger.log(SAMPLE)
     logger.close()
     assert run.rows == [(3, {"loss": 1.5}), (4, {"tokens": 64, "sample": "Once upon\na time"})]
     assert (seen["project"], seen["name"], seen["config"], seen["resume"]) == (
         "lm-train",
-        "stdlib-1",
+        "stdlib-1-c0ffee",
         {"seed": 1},
         "allow",
     )
     assert run.finished
     assert capsys.readouterr().out == ""
+
+
+def test_two_runs_of_one_name_are_two_of_trackios(monkeypatch):
+    monkeypatch.setitem(sys.modules, "trackio", types.SimpleNamespace(init=lambda **_: FakeRun()))
+    first, second = (Trackio("stdlib-1", {}) for _ in range(2))
+    assert first.name.startswith("stdlib-1-")
+    assert first.name != second.name
+
+
+def test_a_resumed_run_goes_on_in_the_trackers_where_it_was(home, fake, monkeypatch):
+    monkeypatch.setattr("lm_train.run.write_report", lambda run: run.report)
+    names = []
+
+    def init(**settings):
+        names.append(settings["name"])
+        return FakeRun()
+
+    monkeypatch.setitem(sys.modules, "trackio", types.SimpleNamespace(init=init, __spec__=object()))
+    config = tiny_config(home, name="resumed", log=("wandb", "trackio"), steps=6)
+    watch = StopAt(3)
+    folder = train(config, display=watch, stop=watch.stop).folder
+    assert (fake["id"], fake["resume"]) == (None, None)
+    resume(folder, read_config([str(folder / "config.toml")]))
+    assert (fake["id"], fake["resume"]) == ("a1b2", "allow")
+    assert names[0] == names[1]
+
+
+def test_wandb_itself_offline_goes_on_with_the_id_that_it_is_given(tmp_path, monkeypatch):
+    pytest.importorskip("wandb", reason="the extra lm-train[wandb] is not installed")
+    monkeypatch.setenv("WANDB_MODE", "offline")
+    first = Wandb(tmp_path, "run", {})
+    first.log(ROW)
+    first.close()
+    second = Wandb(tmp_path, "run", {}, first.id)
+    second.log({"step": 5, "loss": 1.25})
+    second.close()
+    assert second.id == first.id
+    assert len(list((tmp_path / "wandb").glob(f"offline-run-*-{first.id}"))) in (1, 2)  # one a second
 
 
 @pytest.mark.parametrize("name", ["wandb", "tensorboard", "trackio"])

@@ -33,7 +33,7 @@ from lm_train.resuming import check_changes
 from lm_train.run_errors import CheckpointError, RunError
 from lm_train.run_folder import RunFolder, check_free
 from lm_train.session import Session
-from lm_train.state import read_record, read_state
+from lm_train.state import RunState, read_record, read_state
 from lm_train.view.metrics import ConsoleJson, JsonLines, Loggers, drop_after
 from lm_train.view.trackers import open_trackers, require
 
@@ -150,7 +150,7 @@ def reopen(
         raise RunError(
             f"{run.path} is done; give it a larger budget to train it further, for example --steps {2 * session.state.step}"
         )
-    dropped = drop_after(run.metrics, session.state.step) + drop_after(run.samples, session.state.step)
+    dropped = _drop_rows(run, session.state)
     run.write_config(to_toml(config))
     run.update(status="running", config_sealed=True, versions=versions(), machine=machine_card(device))
     run.events.tell(
@@ -195,6 +195,16 @@ def data_card(dataset: TokenDataset, mixed: tuple[MixedIn, ...] = ()) -> dict[st
     }
 
 
+def _drop_rows(run: RunFolder, state: RunState) -> int:
+    """Remove the rows that the resumed run computes again; gives their number."""
+    counts = [state.metrics_rows, state.samples_rows]
+    ended = run.facts().get("ended_with", {})
+    if ended.get("step") == state.step:  # trained further: the scores and samples at the old end stay
+        counts = ended["rows"]
+    files = (run.metrics, run.samples)
+    return sum(drop_after(file, state.step, count) for file, count in zip(files, counts, strict=True))
+
+
 def _facts(checkpoint: Path) -> dict[str, Any]:
     from lm_core.manifest import read_manifest
 
@@ -206,8 +216,8 @@ def _facts(checkpoint: Path) -> dict[str, Any]:
 
 def _open_loggers(session: Session) -> None:
     c, run = session.config, session.run
-    trackers, notes = open_trackers(c.log, run.path, to_settings(c), session.state.step)
+    trackers, notes = open_trackers(c.log, run, to_settings(c), session.state.step)
     session.notes += notes
     console = [ConsoleJson(sys.stdout)] if "console-json" in c.log else []
-    session.metrics = Loggers([JsonLines(run.metrics), *console, trackers])
-    session.sample_log, session.trackers = Loggers([JsonLines(run.samples)]), trackers
+    session.lines, session.trackers = (JsonLines(run.metrics), JsonLines(run.samples)), trackers
+    session.metrics = Loggers([session.lines[0], *console, trackers])

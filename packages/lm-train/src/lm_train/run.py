@@ -5,6 +5,7 @@ from __future__ import annotations
 import math
 from dataclasses import replace
 from pathlib import Path
+from typing import Any
 
 from lm_core.atomic_folder import require_space
 from lm_core.counts import parameter_count
@@ -115,6 +116,7 @@ def _compile(s: Session) -> None:
 def _run(s: Session, display: Display, stop: Stop) -> RunResult:
     status, code, loop = "failed", EXIT_FAULT, Loop(s, display, stop)
     error: str | None = None
+    ended: dict[str, Any] = {}
     if s.profiler is not None:
         s.profiler.say = lambda line: s.say(display, line)
     try:
@@ -136,10 +138,12 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         loop.finish()
         checkpoint = loop.save()
         s.settle(wait=True)
-        status = "stopped" if stop.requested else "done"
-        if status == "done":
+        done = not stop.requested
+        if done:
             s.hand_over(checkpoint)
-        code = exit_when_stopped() if stop.requested else EXIT_DONE
+            ended = {"ended_with": {"step": s.state.step, "rows": [lines.rows for lines in s.lines]}}
+        status = "done" if done else "stopped"
+        code = EXIT_DONE if done else exit_when_stopped()
     except Exception as caught:
         failure = _worded(caught, s)
         error, (_, code) = str(failure) or type(failure).__name__, explain(failure)
@@ -149,7 +153,7 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
     finally:
         s.run.events.tell("ended", status=status, code=code, step=s.state.step, error=error)
         s.close()
-        s.run.update(status=status, step=s.state.step, seconds=round(s.state.seconds, 3))
+        s.run.update(status=status, step=s.state.step, seconds=round(s.state.seconds, 3), **ended)
     if status == "done":
         write_report(s.run)
     result = RunResult(

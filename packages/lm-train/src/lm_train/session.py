@@ -35,7 +35,7 @@ from lm_train.run_folder import RunFolder
 from lm_train.samples import prompts_for
 from lm_train.state import RunState
 from lm_train.view.display import Display, Status
-from lm_train.view.metrics import Loggers, Row
+from lm_train.view.metrics import JsonLines, Loggers, Row
 from lm_train.view.trackers import Trackers
 
 _RECENT_STEPS = 20  # steps whose mean time predicts the next ones'
@@ -57,7 +57,8 @@ class Session:
     sharding: str = REPLICATE
     state: RunState = field(default_factory=RunState)
     metrics: Loggers = field(default_factory=lambda: Loggers([]))
-    sample_log: Loggers = field(default_factory=lambda: Loggers([]))
+    lines: tuple[JsonLines, JsonLines] = field(init=False)
+    """metrics.jsonl, which is one of `metrics`, and samples.jsonl."""
     trackers: Trackers = field(default_factory=Trackers)
     notes: list[str] = field(default_factory=list)
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_STEPS))
@@ -138,10 +139,14 @@ class Session:
         s = self.state
         self.metrics.log({"step": s.step, "tokens": s.tokens, "seconds": round(s.seconds, 4), **values})
 
+    def note_rows(self) -> None:
+        """What is in the run's files now stays there, whatever a resumed run computes again."""
+        self.state.metrics_rows, self.state.samples_rows = (lines.rows for lines in self.lines)
+
     def log_sample(self, prompt: str, text: str) -> None:
         """A row of samples.jsonl."""
         row: Row = {"step": self.state.step, "tokens": self.state.tokens, "prompt": prompt, "text": text}
-        self.sample_log.log(row)
+        self.lines[1].log(row)
         self.trackers.log(row)
 
     def hand_over(self, checkpoint: Path) -> None:
@@ -200,7 +205,7 @@ class Session:
         if self.background is not None:
             self.background.join()
         self.metrics.close()
-        self.sample_log.close()
+        self.lines[1].close()
 
 
 def config_hash(config: TrainConfig) -> str:

@@ -53,6 +53,9 @@ class RunState:
     lowest_loss: float | None = None
     """The lowest held-out loss on the way, nats per token, and the step it was at."""
     lowest_step: int | None = None
+    metrics_rows: int | None = None
+    """Rows of metrics.jsonl that are told once and for all: a resumed run writes those after them again."""
+    samples_rows: int | None = None
 
     def learnt(self, loss: float) -> None:
         """The step has updated the weights, by a batch of this loss."""

@@ -24,11 +24,13 @@ class JsonLines:
     """One JSON object a line, flushed line by line, so that a killed run leaves all but at most a torn last line."""
 
     def __init__(self, path: Path) -> None:
+        self.rows = len(read_lines(path))
         self._file: TextIO = path.open("a", encoding="utf-8", newline="\n")
 
     def log(self, row: Row) -> None:
         self._file.write(json.dumps(row, ensure_ascii=False, allow_nan=False) + "\n")
         self._file.flush()
+        self.rows += 1
 
     def close(self) -> None:
         self._file.close()
@@ -63,10 +65,10 @@ def read_lines(path: Path) -> list[dict[str, Any]]:
     return rows
 
 
-def drop_after(path: Path, step: int) -> int:
-    """Remove rows whose step is past `step`, for a resumed run computes them again; gives their number."""
+def drop_after(path: Path, step: int, count: int | None = None) -> int:
+    """Remove rows whose step is past `step`, and all but the first `count`, for a resumed run computes them again; gives their number."""
     rows = read_lines(path)
-    kept = [row for row in rows if row.get("step", 0) <= step]
+    kept = [row for row in rows[:count] if row.get("step", 0) <= step]
     if path.is_file():
         aside = path.with_name(path.name + ".tmp")
         aside.write_text(

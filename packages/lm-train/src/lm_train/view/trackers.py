@@ -13,12 +13,14 @@ import contextlib
 import importlib.util
 import io
 import os
+import secrets
 import sys
 from collections.abc import Iterable
 from pathlib import Path
 from typing import Any, Protocol
 
 from lm_train.errors import ConfigError
+from lm_train.run_folder import RunFolder
 from lm_train.view.metrics import Logger, Loggers, Row
 
 PROJECT = "lm-train"
@@ -50,21 +52,30 @@ def require(chosen: Iterable[str]) -> None:
 
 
 def open_trackers(
-    chosen: Iterable[str], folder: Path, settings: dict[str, Any], step: int
+    chosen: Iterable[str], run: RunFolder, settings: dict[str, Any], step: int
 ) -> tuple[Trackers, list[str]]:
-    """Those of `chosen` that are trackers, for a run that stands at `step`; and what a person should know of them."""
+    """Those of `chosen` that are trackers, for a run that stands at `step`; and what a person should know of them.
+
+    What a tracker calls the run is kept in run.json, so that a resumed run goes on in the same place.
+    """
     found: list[Tracker] = []
+    folder, known = run.path, run.facts().get("trackers", {})
     notes = []
     if "wandb" in chosen:
-        wandb = Wandb(folder, folder.name, settings)
+        wandb = Wandb(folder, folder.name, settings, known.get("wandb"))
+        known = known | {"wandb": wandb.id}
         found.append(wandb)
         notes += [wandb.note] if wandb.note else []
     if "tensorboard" in chosen:
         found.append(TensorBoard(folder / "tensorboard", step))
         notes.append(f"tensorboard --logdir {folder.parent}")
     if "trackio" in chosen:
-        found.append(Trackio(folder.name, settings))
+        trackio = Trackio(folder.name, settings, known.get("trackio"))
+        known = known | {"trackio": trackio.name}
+        found.append(trackio)
         notes.append(f'trackio show --project "{PROJECT}"')
+    if known:
+        run.update(trackers=known)
     return Trackers(found), notes
 
 
@@ -88,9 +99,12 @@ def _step(row: Row) -> int:
 
 
 class Wandb:
-    """Rows to Weights & Biases: online with a key, offline (said in one line) where there is no key and nobody to ask."""
+    """Rows to Weights & Biases: online with a key, offline (said in one line) where there is no key and nobody to ask.
 
-    def __init__(self, folder: Path, name: str, settings: dict[str, Any]) -> None:
+    `id` is W&B's name of a run that goes on (None: a new one), of which `.id` is the name.
+    """
+
+    def __init__(self, folder: Path, name: str, settings: dict[str, Any], id: str | None = None) -> None:
         import wandb
 
         self.note: str | None = None
@@ -98,17 +112,18 @@ class Wandb:
         mode = os.environ.get("WANDB_MODE")
         if mode is None and not _wandb_key() and not sys.stdin.isatty():
             mode = "offline"
-            self.note = (
-                f"wandb: no key here, logging offline; later: wandb sync {folder / 'wandb'}/offline-run-*"
-            )
+            self.note = f"wandb: no key here, logging offline; later: wandb sync --append {folder / 'wandb'}/offline-run-*"
         self._run = wandb.init(
             project=os.environ.get("WANDB_PROJECT", PROJECT),
             name=name,
             dir=str(folder),
             config=settings,
             mode=mode,  # type: ignore[arg-type]
+            id=id,
+            resume=None if id is None else "allow",
             settings=wandb.Settings(silent=True),
         )
+        self.id: str = self._run.id
 
     def log(self, row: Row) -> None:
         text = words(row)
@@ -157,13 +172,20 @@ class TensorBoard:
 
 
 class Trackio:
-    """Rows to Trackio's database on this machine; a resumed run goes on in the row of its name."""
+    """Rows to Trackio's database on this machine.
 
-    def __init__(self, name: str, settings: dict[str, Any]) -> None:
+    Its runs go by their names: `known` is that of a run that goes on; a new one (None) has the folder's and, since another folder
+    may have had that as well, some letters.
+    """
+
+    def __init__(self, folder_name: str, settings: dict[str, Any], known: str | None = None) -> None:
         import trackio
 
+        self.name = known or f"{folder_name}-{secrets.token_hex(3)}"
         with contextlib.redirect_stdout(io.StringIO()):  # standard output is the run's
-            self._run = trackio.init(project=PROJECT, name=name, config=settings, resume="allow", embed=False)
+            self._run = trackio.init(
+                project=PROJECT, name=self.name, config=settings, resume="allow", embed=False
+            )
 
     def log(self, row: Row) -> None:
         text = words(row)

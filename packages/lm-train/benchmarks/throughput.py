@@ -1,11 +1,12 @@
 """How fast the loop trains, and what it adds to the bare step.
 
-    python throughput.py [--config RECIPE_OR_FILE ...] [--steps N] [--threads N] [--json]
+    python throughput.py [--config RECIPE_OR_FILE ...] [--text TEXT] [--batch N] [--steps N] [--rounds N] [--threads N] [--json]
 
-bare step    forward, loss, backward, clip, update on one batch that is already there
+bare step    forward, loss, backward, clip, update, on batches that are already there
 whole loop   a run of as many steps through `train`: batches, schedule, metrics, display (evaluations, samples, checkpoints and report apart)
 
-Time is of steps after the first five; the median is given, and tokens per second from it.
+Both train on the same batches of the same run, and take turns. A round is the median of its steps after the first five; the overhead is
+the median of the rounds' own ratios.
 """
 
 import argparse
@@ -20,7 +21,7 @@ os.environ.setdefault("GOMP_SPINCOUNT", "5000")  # as the command line does, bef
 
 import torch
 from lm_core import Transformer
-from lm_train import Batches, TrainConfig, prepare, train
+from lm_train import Batches, TokenDataset, TrainConfig, prepare, train
 from lm_train.config import EvaluateConfig, SampleConfig
 from lm_train.config_file import read_config
 from lm_train.device import choose_device
@@ -42,31 +43,30 @@ class Watch(Silent):
         self.times.append(time.perf_counter())
 
 
-def bare(config: TrainConfig, steps: int, folder: str) -> list[float]:
-    """Seconds of each step on one batch."""
-    dataset = prepare(config.data, f"{folder}/data", vocab_size=config.vocab_size)
+def bare(config: TrainConfig, dataset: TokenDataset, steps: int) -> list[float]:
+    """Seconds of each step."""
     device = choose_device(config.device, config.dtype, config.threads)
+    torch.manual_seed(config.seed)
     model = Transformer(model_config(config.model, dataset.vocab_size)).to(device.kind)
     optimizers = Optimizers(model, config.optim, scaled=device.scaled)
-    optimizers.set_step(0, 1.0)
-    batches = Batches(dataset, context=config.model.context, batch=config.batch, seed=0)
-    inputs, targets = (ids.to(device.kind) for ids in batches.batch(0))
+    batches = Batches(dataset, context=config.model.context, batch=config.batch, seed=config.seed)
+    read = [[ids.to(device.kind) for ids in batches.batch(step)] for step in range(steps)]
     times = []
-    for _ in range(steps):
+    for step, batch in enumerate(read):
+        optimizers.set_step(step, 1.0)
         started = time.perf_counter()
-        train_step(model, optimizers, inputs, targets, clip=config.optim.clip, autocast=device.autocast)
+        train_step(model, optimizers, *batch, clip=config.optim.clip, autocast=device.autocast)
         times.append(time.perf_counter() - started)
     return times[_FIRST:]
 
 
-def whole(config: TrainConfig, steps: int, folder: str) -> list[float]:
+def whole(config: TrainConfig, dataset: TokenDataset, steps: int, out: str) -> list[float]:
     """Seconds from each step to the next in a run."""
     never = steps + 1
     config = replace(
         config,
-        data=f"{folder}/data",
-        out=f"{folder}/runs",
-        datasets=f"{folder}/datasets",
+        data=str(dataset.folder),
+        out=out,
         minutes=None,
         tokens=None,
         steps=steps,
@@ -84,31 +84,43 @@ def main() -> None:
         description="How fast the loop trains, and what it adds to the bare step."
     )
     parser.add_argument("--config", action="append", default=[], help="a recipe or a settings file")
-    parser.add_argument("--steps", type=int, default=50)
+    parser.add_argument("--text", help="what to train on instead: a named text or a file")
+    parser.add_argument("--batch", type=int)
+    parser.add_argument("--steps", type=int, default=40)
+    parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int)
     parser.add_argument("--json", action="store_true")
-    arguments = parser.parse_args()
-    config = read_config(arguments.config)
-    config = replace(config, threads=arguments.threads or config.threads)
+    options = parser.parse_args()
+    config = read_config(options.config)
+    config = replace(
+        config,
+        data=options.text or config.data,
+        threads=options.threads or config.threads,
+        batch=options.batch or config.batch,
+        micro_batch=None,
+    )
+    runs: dict[str, list[float]] = {"whole loop": [], "bare step": []}
     with tempfile.TemporaryDirectory() as folder:
-        step = bare(config, arguments.steps, folder)  # it makes the dataset, too
-        times = {"whole loop": whole(config, arguments.steps, folder), "bare step": step}
-    seconds = {what: statistics.median(each) for what, each in times.items()}
-    rows = [
-        {"what": what, "ms": 1000 * value, "tokens_per_second": config.tokens_per_step / value}
-        for what, value in seconds.items()
-    ]
-    overhead = seconds["whole loop"] / seconds["bare step"] - 1
-    if arguments.json:
-        rates = {what: [config.tokens_per_step / each for each in taken] for what, taken in times.items()}
-        case = f"{config.batch} x {config.model.context} tokens a step"
-        row = {"case": case, "measure": "training", "unit": "tokens/s", "better": "higher", "runs": rates}
+        dataset = prepare(config.data, f"{folder}/data", vocab_size=config.vocab_size)
+        for _ in range(options.rounds):
+            for name, times in (
+                ("bare step", bare(config, dataset, options.steps)),
+                ("whole loop", whole(config, dataset, options.steps, f"{folder}/runs")),
+            ):
+                runs[name].append(config.tokens_per_step / statistics.median(times))
+    case = f"{config.batch} x {config.model.context} tokens a step"
+    if options.json:
+        row = {"case": case, "measure": "training", "unit": "tokens/s", "better": "higher", "runs": runs}
         print(json.dumps({"rows": [row]}))
         return
-    print(f"{'':12}{'ms a step':>12}{'tokens/s':>12}")
-    for row in rows:
-        print(f"{row['what']:12}{row['ms']:12.1f}{row['tokens_per_second']:12,.0f}")
-    print(f"the loop adds {overhead:.1%}, {torch.get_num_threads()} threads")
+    print(f"{case}, {torch.get_num_threads()} threads")
+    for name, rates in runs.items():
+        rate = statistics.median(rates)
+        print(f"{name:12}{1000 * config.tokens_per_step / rate:10.1f} ms{rate:12,.0f} tokens/s")
+    ratios = [step / loop for step, loop in zip(runs["bare step"], runs["whole loop"], strict=True)]
+    print(
+        f"the loop adds {statistics.median(ratios) - 1:.1%} (rounds: {', '.join(f'{r - 1:.1%}' for r in ratios)})"
+    )
 
 
 if __name__ == "__main__":

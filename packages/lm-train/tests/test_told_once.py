@@ -68,7 +68,7 @@ def test_stopped_within_its_closing_evaluation(home, monkeypatch):
 
     def stops_after_the_first(loop, windows):
         found = evaluate(loop, windows)
-        if loop.closing:
+        if loop.s.closing:
             stop.requested = "a test"
         return found
 

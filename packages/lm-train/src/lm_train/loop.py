@@ -48,7 +48,6 @@ class Loop:
         self.samples: tuple[tuple[str, str], ...] = ()
         self.overfit = OverfitWarning()
         self.aside = 0.0  # seconds in evaluations and samples
-        self.closing = False
 
     def learn(self) -> None:
         """Step until the budget is spent or a stop is asked for."""
@@ -79,8 +78,7 @@ class Loop:
 
     def finish(self) -> None:
         """The closing evaluation and samples; nothing where a stop was asked for. A run that ends here without its end does them again."""
-        self.s.note_rows()
-        self.closing = True
+        self.s.close_rows()
         closing = self.s.windows(self.s.closing_windows)
         self.evaluate(self.windows)  # the last point of the curve: the same text as on the way
         if closing and self.windows and closing.windows != self.windows.windows:
@@ -181,8 +179,7 @@ class Loop:
         self.checkpoint_due.done()
         if s.state.skipped_in_a_row and (older := checkpoints(s.run.checkpoints)):
             return older[-1]
-        if not self.closing:
-            s.note_rows()
+        s.note_rows()
         with s.ranks.order(Order.SAVE):
             gathered = gather(s.model, s.optimizers, s.ranks)
         with s.ranks.patience(), s.ranges("save"):

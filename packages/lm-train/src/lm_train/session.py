@@ -59,6 +59,7 @@ class Session:
     metrics: Loggers = field(default_factory=lambda: Loggers([]))
     lines: tuple[JsonLines, JsonLines] = field(init=False)
     """metrics.jsonl, which is one of `metrics`, and samples.jsonl."""
+    closing: bool = False
     trackers: Trackers = field(default_factory=Trackers)
     notes: list[str] = field(default_factory=list)
     recent: deque[float] = field(default_factory=lambda: deque(maxlen=_RECENT_STEPS))
@@ -140,8 +141,14 @@ class Session:
         self.metrics.log({"step": s.step, "tokens": s.tokens, "seconds": round(s.seconds, 4), **values})
 
     def note_rows(self) -> None:
-        """What is in the run's files now stays there, whatever a resumed run computes again."""
-        self.state.metrics_rows, self.state.samples_rows = (lines.rows for lines in self.lines)
+        """What is in the run's files now stays there, whatever a resumed run computes again; but not what is told after `close_rows`."""
+        if not self.closing:
+            self.state.metrics_rows, self.state.samples_rows = (lines.rows for lines in self.lines)
+
+    def close_rows(self) -> None:
+        """What comes now is the run's closing: until it has ended, a resumed run does all of it again."""
+        self.note_rows()
+        self.closing = True
 
     def log_sample(self, prompt: str, text: str) -> None:
         """A row of samples.jsonl."""

@@ -78,7 +78,6 @@ class Loop:
 
     def finish(self) -> None:
         """The closing evaluation and samples; nothing where a stop was asked for. A run that ends here without its end does them again."""
-        self.s.close_rows()
         closing = self.s.windows(self.s.closing_windows)
         self.evaluate(self.windows)  # the last point of the curve: the same text as on the way
         if closing and self.windows and closing.windows != self.windows.windows:

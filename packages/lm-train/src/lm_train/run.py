@@ -135,6 +135,7 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         loop.learn()
         if stop.requested:
             s.run.events.tell("stop-asked", by=stop.requested, step=s.state.step)
+        s.close_rows()
         loop.finish()
         checkpoint = loop.save()
         s.settle(wait=True)

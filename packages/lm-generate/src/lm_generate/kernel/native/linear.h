@@ -10,8 +10,8 @@ typedef struct {
 } Matrix;
 
 // A tile: sums of `outputs` rows of W from `first` on with `rows` rows of x. All in registers, each sum by itself.
-// With `fetch` it asks memory for what lies AHEAD: the hardware does not foresee several short streams, only one long one
-// (int8 on one core: 9 GB/s without, 25 with; figures in docs/speed.md).
+// With `fetch` it asks memory for what lies AHEAD, line by line as W lies there: the hardware does not foresee several short
+// streams, only one long one (int8 on one core: 9 GB/s without, 25 with; figures in docs/speed.md).
 enum { AHEAD = 16384, LINE = 64 };
 
 INLINE void tile(int storage, int outputs, int rows, int fetch, const Matrix *m, const char *weight, long first, const float *x,
@@ -27,8 +27,13 @@ INLINE void tile(int storage, int outputs, int rows, int fetch, const Matrix *m,
 #pragma GCC unroll 4
         for (int o = 0; o < outputs; o++) {
             w[o] = load_weights(storage, weight + o * row_bytes, i);
-            long at = i * bytes_of(storage);
-            if (fetch && at % LINE == 0) __builtin_prefetch(weight + o * row_bytes + at + AHEAD, 0, 1);
+        }
+        if (fetch) {
+            const int step = outputs * LANES * bytes_of(storage);
+            const char *ahead = weight + i * outputs * bytes_of(storage) + AHEAD;
+            if (step >= LINE || (ahead - weight) % LINE < step) __builtin_prefetch(ahead, 0, 2);
+#pragma GCC unroll 4
+            for (int more = LINE; more < step; more += LINE) __builtin_prefetch(ahead + more, 0, 2);
         }
 #pragma GCC unroll 4
         for (int r = 0; r < rows; r++) {
@@ -72,13 +77,17 @@ INLINE void tiles(int storage, int outputs, int rows, const Matrix *m, const cha
         tile(storage, outputs, 1, 0, m, weight, first, x + r * d_in, y + r * y_stride, y_stride, add);
 }
 
+static int cached;  // whether a good part of the model's weights stays in the last cache from one pass to the next
+
 INLINE void outputs_of(int storage, const Matrix *m, long first, long last, int rows, const float *x, float *y,
                        long y_stride, int add, float *wide) {
     long d_in = m->d_in, row_bytes = d_in * bytes_of(storage);
     for (long o = first; o < last;) {
         const char *weight = (const char *)m->weight + o * row_bytes;
-        // One row of x reads W from end to end, which the hardware foresees; int8 is too dense for that.
-        int outputs = o + TILE <= last && (rows > 1 || storage == INT8) ? TILE : 1;
+        // One row of x reads W from end to end, which the hardware foresees; but what comes faster than one sum takes it is
+        // taken by several at a time: int8, and 16 bits out of a cache.
+        int several = rows > 1 || storage == INT8 || (storage != FLOAT32 && cached);
+        int outputs = o + TILE <= last && several ? TILE : 1;
         if (storage != FLOAT32 && rows > TILE) {  // unpacked once for all rows: the same numbers, so the same sums
             for (long i = 0; i < outputs * d_in; i += LANES) {
                 long left = outputs * d_in - i;

@@ -299,6 +299,17 @@ void lm_large_pages(const void *memory, long bytes) {
 #endif
 }
 
+static long matrix_bytes(const Matrix *m) { return m->weight ? (long)m->d_out * m->d_in * bytes_of(m->storage) : 0; }
+
+// Whether the weights that a pass reads are at most twice a usual last cache. (What systems say of theirs is often wrong.)
+static int stays_in_cache(const Model *m) {
+    long bytes = matrix_bytes(&m->head);
+    for (const Layer *l = m->layers; l < m->layers + m->n_layers; l++)
+        bytes += matrix_bytes(&l->q) + matrix_bytes(&l->k) + matrix_bytes(&l->v) + matrix_bytes(&l->o) + matrix_bytes(&l->gate) +
+                 matrix_bytes(&l->up) + matrix_bytes(&l->down);
+    return bytes <= 64 << 20;
+}
+
 static long most(long a, long b) { return a > b ? a : b; }
 
 // So many floats, rounded up to whole lines of the cache.
@@ -309,6 +320,7 @@ int lm_step(const Model *m, const Row *rows, int count, float *logits, int threa
     use_threads(threads);
     threads = pool.helpers + 1 > MOST_THREADS ? MOST_THREADS : pool.helpers + 1;
     fewest_chunks = most(8, 4L * threads);
+    cached = stays_in_cache(m);
     long heads = (long)m->n_heads * m->d_head, kv = (long)m->n_kv_heads * m->d_head, longest = 0;
     for (int i = 0; i < count; i++) longest = most(longest, rows[i].position + 1);
     Pass p = {.model = m, .rows = rows, .count = count, .logits = logits};

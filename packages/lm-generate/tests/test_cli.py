@@ -11,6 +11,8 @@ import time
 
 import pytest
 from lm_generate.cli import run, write
+from lm_generate.serving.command import serve
+from lm_generate.terminal.short_help import HELP_ALL
 from tiny_engines import save_run, save_tiny, tiny_engine
 
 COMMAND = [sys.executable, "-m", "lm_generate"]
@@ -293,6 +295,13 @@ def test_help_fits_a_screen_and_help_all_has_every_setting(capsys, monkeypatch):
     assert run(["--help-all"]) == 0
     whole = capsys.readouterr().out
     assert all(f"--{name.replace('_', '-')} " in whole for name in inspect.signature(write).parameters)
+
+
+def test_a_command_behind_it_shows_all_of_its_settings(capsys):
+    assert run(["serve", "--help"]) == 0
+    shown = capsys.readouterr().out
+    assert all(f"--{name.replace('_', '-')} " in shown for name in inspect.signature(serve).parameters)
+    assert HELP_ALL not in shown
 
 
 def test_bash_completes_commands_settings_and_choices(capsys):

@@ -1,5 +1,6 @@
 """The command line: help without torch, precedence, and one plain message for every mistake."""
 
+import inspect
 import os
 import subprocess
 import sys
@@ -215,6 +216,14 @@ def test_help_fits_a_screen_and_help_all_has_every_setting(capsys, monkeypatch):
     assert cli.run(["--help-all"]) == 0
     whole = capsys.readouterr().out
     assert [flag for flag in short_help.settings() if f"{flag} " not in whole] == []
+
+
+def test_a_command_without_a_runs_settings_shows_all_of_its_own(capsys):
+    assert cli.run(["prepare", "--help"]) == 0
+    shown = capsys.readouterr().out
+    own = set(inspect.signature(cli.prepare_command).parameters) - {"text"}
+    assert [name for name in sorted(own) if f"--{name.replace('_', '-')} " not in shown] == []
+    assert short_help.HELP_ALL not in shown
 
 
 def test_bash_completes_commands_settings_and_choices(capsys):

@@ -25,7 +25,7 @@ from lm_generate.terminal import commands
 from lm_generate.terminal.exact import exactly
 from lm_generate.terminal.given import read_bias, read_prompt, read_text
 from lm_generate.terminal.open_model import open_draft, open_model
-from lm_generate.terminal.short_help import HELP_ALL, SHORT, WHOLE, ShortHelp
+from lm_generate.terminal.short_help import HELP_ALL, SHORT, WHOLE, ShortHelp, default_shown
 
 HELP = """Writes on from a prompt with the newest run under runs/, or any model folder.
 
@@ -37,7 +37,7 @@ app = App(
     version=__version__,
     help_format="plaintext",
     result_action="return_value",
-    default_parameter=Parameter(converter=exactly),
+    default_parameter=Parameter(converter=exactly, show_default=default_shown),
     suppress_keyboard_interrupt=False,  # `run` tells the user and gives the exit code
 )
 _WHAT, _HOW = Group("Prompt", sort_key=1), Group("Writing", sort_key=2)
@@ -306,8 +306,12 @@ def run(arguments: list[str]) -> int:
 
 
 def _dispatch(arguments: list[str]) -> int:
-    whole = HELP_ALL in arguments
-    app.help_formatter, app.help_epilogue = (None, WHOLE) if whole else (ShortHelp(), SHORT)
+    if arguments and not arguments[0].startswith("-"):
+        app.help_formatter, app.help_epilogue = None, None  # a command behind lm-generate has few settings
+    else:
+        app.help_formatter, app.help_epilogue = (
+            (None, WHOLE) if HELP_ALL in arguments else (ShortHelp(), SHORT)
+        )
     words = ["--help" if word == HELP_ALL else word for word in arguments]
     try:
         return app(words, exit_on_error=False, print_error=False) or 0

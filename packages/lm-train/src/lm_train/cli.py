@@ -30,7 +30,7 @@ from lm_train.parallel.launcher import EXIT_STOPPED, check_restarts, exit_when_s
 from lm_train.parallel.simulate_command import simulate_command
 from lm_train.plan_command import plan_command
 from lm_train.run_errors import LeaderError, RunError
-from lm_train.short_help import HELP_ALL, ShortHelp, settings
+from lm_train.short_help import HELP_ALL, ShortHelp, default_shown, settings
 from lm_train.signals import Stop, Stopped
 from lm_train.studies.study_commands import compare_command, lr_command, sweep_command
 from lm_train.view.closing import closing_lines
@@ -40,6 +40,7 @@ EXIT_DONE = 0
 # What the first of several processes answers without training.
 _ANSWERED_AT_ONCE = {"--help", "-h", HELP_ALL, "--version", "--print-config"}
 
+_WITH_SETTINGS = {"plan", "simulate", "lr", "compare", "sweep"}  # commands that take the settings of a run
 _SHORT = f"All {len(settings())} settings: --help-all. Where they can stand: a flag, LM_* in the environment, a file (--config)."
 _WHOLE = (
     "Any option can stand in a file (a dot is a table: [optim] lr = 0.001) or in the environment (--optim.lr: LM_OPTIM_LR). "
@@ -53,7 +54,7 @@ app = App(
     result_action="return_value",
     exit_on_error=False,
     print_error=False,
-    default_parameter=Parameter(converter=exactly),
+    default_parameter=Parameter(converter=exactly, show_default=default_shown),
 )
 app.command(plan_command, name="plan")
 app.command(simulate_command, name="simulate")
@@ -315,14 +316,20 @@ def _dispatch(arguments: list[str], stop: Stop) -> int:
         raise ConfigError(_no_such_command(arguments[0]))
     tokens = normalized(arguments)
     app.config = sources(tokens)
-    whole = HELP_ALL in tokens
-    app.help_formatter, app.help_epilogue = (None, _WHOLE) if whole else (ShortHelp(), _SHORT)
+    app.help_formatter, app.help_epilogue = _help_of(tokens)
     tokens = ["--help" if token == HELP_ALL else token for token in tokens]
     try:
         action = app(tokens)
     except SystemExit:  # rich, when the reader of the help has gone
         return EXIT_DONE
     return action(stop) if callable(action) else EXIT_DONE  # --help and --version have printed themselves
+
+
+def _help_of(tokens: list[str]) -> tuple[ShortHelp | None, str | None]:
+    """How help is drawn, and its last words: few of the settings, or all; a command that takes none shows what it has."""
+    if tokens and not tokens[0].startswith("-") and tokens[0] not in _WITH_SETTINGS:
+        return None, None
+    return (None, _WHOLE) if HELP_ALL in tokens else (ShortHelp(), _SHORT)
 
 
 def _no_such_command(name: str) -> str:

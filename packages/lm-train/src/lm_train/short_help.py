@@ -27,6 +27,11 @@ def settings() -> set[str]:
     return {f"--{name.replace('_', '-')}" for name in found}
 
 
+def default_shown(default: object) -> str | None:
+    """A default that tells something: not that a switch is off and a list empty."""
+    return None if default is None or default is False or default == () else str(default) or '""'
+
+
 class ShortHelp(DefaultFormatter):
     """cyclopts' own boxes, without the settings that few runs need."""
 

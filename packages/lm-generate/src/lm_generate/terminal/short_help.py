@@ -19,11 +19,15 @@ _LEFT_OUT = {
 }  # fmt: skip
 
 
+def default_shown(default: object) -> str | None:
+    """A default that tells something: not that a switch is off and a list empty."""
+    return None if default is None or default is False or default == () else str(default) or '""'
+
+
 class ShortHelp(DefaultFormatter):
     """cyclopts' own boxes, without the settings that few people need."""
 
     def __call__(self, console: "Console", options: "ConsoleOptions", panel: "HelpPanel") -> None:
-        if panel.title != "Parameters":  # those of a command behind lm-generate are few
-            panel = panel.copy(entries=[entry for entry in panel.entries if not _LEFT_OUT & set(entry.names)])
-        if panel.entries:
-            super().__call__(console, options, panel)
+        entries = [entry for entry in panel.entries if not _LEFT_OUT & set(entry.names)]
+        if entries:
+            super().__call__(console, options, panel.copy(entries=entries))

@@ -3,16 +3,18 @@
 //! A pretoken of up to 15 bytes is one 128-bit key, its length in the top byte. Each key has two places, side by side
 //! in one cache line; a new key takes the second, and the first when it is met again, so what comes once only never
 //! drives out what comes often. Up to three ids stand in the place itself. More ids, and those of longer pretokens with their bytes (for those
-//! the key is but a hash), stand in a shelf beside the table, which is emptied as a whole when it is full.
+//! the key is but a hash), stand in a shelf beside the table, which is emptied as a whole when it is full. Pieces of pretokens have a small table of their own.
 
 use crate::hash::{fold, hash_bytes};
 use crate::huge::Huge;
 use crate::prefetch::prefetch;
 
-/// Slots: 4 MiB at 32 bytes each. 16,000 distinct pretokens cover 97 % of English prose, 65,536 cover 99.8 %; half as
-/// many slots cost a tenth of the speed on 100 MB of English, twice as many gain nothing.
-const SLOTS: usize = 1 << 17;
+/// Slots: 8 MiB at 32 bytes each. 16,000 distinct pretokens cover 97 % of English prose, 65,536 cover 99.8 %; half as
+/// many slots cost a twelfth of the speed on 100 MB of English, since what is missing must be merged.
+const SLOTS: usize = 1 << 18;
 const LINES: usize = SLOTS / 2;
+/// For pieces of pretokens: 512 KiB, which stay near. They are characters, of which a language has some thousands.
+const PIECE_LINES: usize = 1 << 13;
 
 /// Longer pretokens are found by a hash and compared.
 pub(crate) const SHORT: usize = 15;
@@ -23,9 +25,7 @@ pub(crate) const INLINE: usize = 3;
 /// A shelf of more ids, or of four times more bytes, is emptied.
 const SHELF: usize = 1 << 18;
 
-/// In the top byte of a key: a piece of a pretoken, which may have other ids than the same bytes alone; a hash; a run
-/// of one byte.
-const PIECE: u128 = 1 << 127;
+/// In the top byte of a key: a hash; a run of one byte.
 const HASHED: u128 = 1 << 126;
 const RUN: u128 = 1 << 125;
 
@@ -59,10 +59,31 @@ impl Slot {
 
 const ON_THE_SHELF: u32 = u32::MAX;
 
+impl Line {
+    #[inline(always)]
+    fn get(&mut self, key: u128) -> Option<Slot> {
+        let Self(pair) = self;
+        if pair[0].key == key {
+            return Some(pair[0]);
+        }
+        if pair[1].key == key {
+            pair.swap(0, 1);
+            return Some(pair[0]);
+        }
+        None
+    }
+
+    fn put(&mut self, slot: Slot) {
+        let Self(pair) = self;
+        pair[usize::from(pair[0].key != slot.key && pair[0].key != 0)] = slot;
+    }
+}
+
 /// Ids by pretoken, for one vocabulary.
 #[derive(Debug)]
 pub(crate) struct Cache {
     lines: Huge<Line, LINES>,
+    pieces: Box<[Line]>,
     /// Which shelf is the present one; slots of earlier ones are void.
     shelf: u32,
     entries: Vec<Entry>,
@@ -122,11 +143,6 @@ static KEPT: [u128; 16] = {
     masks
 };
 
-/// The key of a piece of a pretoken, where it may have other ids than the same bytes alone.
-pub(crate) fn piece_key(piece: &[u8]) -> u128 {
-    key(piece) | PIECE
-}
-
 /// The key of a pretoken of more than [`SHORT`] bytes, which others may share.
 pub(crate) fn hashed_key(pretoken: &[u8]) -> u128 {
     let hash = hash_bytes(pretoken);
@@ -142,7 +158,8 @@ pub(crate) fn run_key(pretoken: &[u8]) -> Option<u128> {
 
 impl Cache {
     pub(crate) fn new() -> Self {
-        Self { lines: Huge::new(EMPTY), shelf: 0, entries: Vec::new(), bytes: Vec::new(), ids: Vec::new() }
+        let pieces = vec![EMPTY; PIECE_LINES].into_boxed_slice();
+        Self { lines: Huge::new(EMPTY), pieces, shelf: 0, entries: Vec::new(), bytes: Vec::new(), ids: Vec::new() }
     }
 
     /// The line of a key.
@@ -169,15 +186,13 @@ impl Cache {
     /// The same where the place is known.
     #[inline(always)]
     pub(crate) fn get_at(&mut self, place: usize, key: u128) -> Option<Slot> {
-        let Line(pair) = &mut self.lines[place % LINES];
-        if pair[0].key == key {
-            return Some(pair[0]);
-        }
-        if pair[1].key == key {
-            pair.swap(0, 1);
-            return Some(pair[0]);
-        }
-        None
+        self.lines[place % LINES].get(key)
+    }
+
+    /// What is known of a piece of a pretoken, which may have other ids than the same bytes alone.
+    #[inline(always)]
+    pub(crate) fn get_piece(&mut self, key: u128) -> Option<Slot> {
+        self.pieces[Self::place(key) % PIECE_LINES].get(key)
     }
 
     /// The ids behind a slot without inline ids, if its shelf is still there and they are those of `pretoken`.
@@ -191,6 +206,18 @@ impl Cache {
 
     /// Keeps the ids of a pretoken; `key` is that of its bytes.
     pub(crate) fn put(&mut self, key: u128, pretoken: &[u8], ids: &[u32]) {
+        let slot = self.slot(key, pretoken, ids);
+        self.lines[Self::place(key)].put(slot);
+    }
+
+    /// The same for a piece.
+    pub(crate) fn put_piece(&mut self, key: u128, piece: &[u8], ids: &[u32]) {
+        let slot = self.slot(key, piece, ids);
+        self.pieces[Self::place(key) % PIECE_LINES].put(slot);
+    }
+
+    /// The slot that holds these ids, or says where they are on the shelf.
+    fn slot(&mut self, key: u128, pretoken: &[u8], ids: &[u32]) -> Slot {
         let mut slot = Slot { key, ids: [0; INLINE + 1] };
         if ids.len() <= INLINE && key & HASHED == 0 {
             slot.ids[..ids.len()].copy_from_slice(ids);
@@ -208,8 +235,7 @@ impl Cache {
             self.bytes.extend_from_slice(kept);
             self.ids.extend_from_slice(ids);
         }
-        let Line(pair) = &mut self.lines[Self::place(key)];
-        pair[usize::from(pair[0].key != key && pair[0].key != 0)] = slot;
+        slot
     }
 
     fn empty_shelf(&mut self) {
@@ -219,6 +245,7 @@ impl Cache {
         self.shelf = self.shelf.wrapping_add(1);
         if self.shelf == 0 {
             self.lines.fill(EMPTY); // numbers begin anew
+            self.pieces.fill(EMPTY);
         }
     }
 }
@@ -256,11 +283,11 @@ mod tests {
     #[test]
     fn a_full_cache_forgets_but_never_answers_wrongly() {
         let mut cache = Cache::new();
-        for number in 0..200_000u32 {
+        for number in 0..400_000u32 {
             cache.put(key(&number.to_le_bytes()), &[], &[number, number + 1]);
         }
         let mut kept = 0;
-        for number in 0..200_000u32 {
+        for number in 0..400_000u32 {
             if let Some(slot) = cache.get(key(&number.to_le_bytes())) {
                 kept += 1;
                 assert_eq!((slot.ids, slot.inline()), ([number, number + 1, 0, 2], Some(2)));

@@ -6,15 +6,15 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use unicode_normalization_alignments::{UnicodeNormalization, is_nfc};
 
-use crate::cache::{Cache, INLINE, LONGEST, NO_KEY, SHORT, hashed_key, key, key_at, piece_key, run_key};
+use crate::cache::{Cache, INLINE, LONGEST, NO_KEY, SHORT, hashed_key, key, key_at, run_key};
 use crate::error::Error;
-use crate::long::{WINDOW, merge_long};
+use crate::long::{WINDOWS, merge_long};
 use crate::merge::{Scratch, merge};
 use crate::pretokenize::{Ends, Pattern};
 use crate::special::SpecialTokens;
 use crate::vocab::{Model, Normalization, Vocabulary};
 
-/// An encoder: a vocabulary, shared, and working memory of its own (4 to 7 MiB of cache, and what the longest pretoken
+/// An encoder: a vocabulary, shared, and working memory of its own (9 to 12 MiB of cache, and what the longest pretoken
 /// needed). One thread uses one encoder; any number may share the vocabulary. Ids never depend on what it did before.
 ///
 /// ```
@@ -124,9 +124,11 @@ impl Encoder {
     fn encode_pretokens<const KEEP: bool>(&mut self, pattern: Pattern, text: &[u8], ids: &mut Vec<u32>) -> usize {
         const MANY: usize = 128;
         const WIDTH: usize = INLINE + 1; // of what a hit writes, wanted or not
+        const STEP: usize = 1 << 13;
         const LONG: usize = 1 << 12; // ids of longer pretokens go straight to the others
         let Hands { mut ends, mut keys, mut missed } = std::mem::take(&mut self.hands);
-        let (mut start, mut total) = (0, 0);
+        let first = ids.len();
+        let (mut start, mut written) = (0, first);
         while start < text.len() {
             pattern.ends(text, start, MANY, &mut ends);
             if keys.len() < ends.len() {
@@ -139,11 +141,10 @@ impl Encoder {
                 *known = (self.cache.prefetch(key), key);
                 from = end;
             }
-            // Room for what hits write; `written` of it are ids.
-            let first = ids.len();
-            let mut written = first;
-            if KEEP {
-                ids.resize(written + WIDTH * (ends.len() + 1), 0);
+            // Room for what hits write, in large steps where the text is long: of all that is there, `written` are ids.
+            let room = WIDTH * (ends.len() + 1);
+            if KEEP && ids.len() < written + room {
+                ids.resize(written + room.max((text.len() - from).min(STEP)), 0);
             }
             for (place, (&end, &(at, key))) in ends.iter().zip(&keys).enumerate() {
                 if let Some(slot) = self.cache.get_at(at, key)
@@ -173,14 +174,13 @@ impl Encoder {
                 }
                 start = end;
             }
-            if KEEP {
-                ids.truncate(written);
-            }
-            total += written - first;
+        }
+        if KEEP {
+            ids.truncate(written);
         }
         missed.shrink_to(1 << 16);
         self.hands = Hands { ends, keys, missed };
-        total
+        written - first
     }
 
     /// One pretoken that has no inline ids in the cache, where it would stand under `key`.
@@ -232,8 +232,8 @@ impl Encoder {
         if piece.len() > SHORT {
             return self.merge(vocabulary, piece, ids);
         }
-        let key = if vocabulary.ignore_merges() { piece_key(piece) } else { key(piece) };
-        if let Some(slot) = self.cache.get(key) {
+        let key = key(piece);
+        if let Some(slot) = self.cache.get_piece(key) {
             match slot.inline() {
                 Some(count) => return ids.extend_from_slice(&slot.ids[..count]),
                 None => {
@@ -245,7 +245,7 @@ impl Encoder {
         }
         let first = ids.len();
         self.merge(vocabulary, piece, ids);
-        self.cache.put(key, piece, &ids[first..]);
+        self.cache.put_piece(key, piece, &ids[first..]);
     }
 
     /// Appends what merges make of one pretoken, whatever the vocabulary says of whole tokens.
@@ -258,11 +258,14 @@ impl Encoder {
         let Self { byte_ids, scratch, stop, .. } = self;
         let mut alone =
             |bytes: &[u8], ids: &mut Vec<u32>| merge(vocabulary.merge_table(), bytes, byte_ids, scratch, ids);
-        if piece.len() <= 2 * WINDOW {
-            return alone(piece, ids);
-        }
         let length = |id| vocabulary.bytes(id).map_or(1, <[u8]>::len);
-        merge_long(piece, WINDOW, alone, length, || stop.load(Ordering::Relaxed), ids);
+        let in_windows = WINDOWS.into_iter().any(|window| {
+            let stop = || stop.load(Ordering::Relaxed);
+            piece.len() > window && merge_long(piece, window, &mut alone, length, stop, ids)
+        });
+        if !in_windows {
+            alone(piece, ids);
+        }
     }
 }
 

@@ -16,6 +16,7 @@ mod huge;
 mod joins;
 mod long;
 mod merge;
+mod merge_short;
 mod merge_table;
 mod neighbours;
 mod open;

@@ -1,23 +1,19 @@
 //! One pretoken to ids: as long as a pair of neighbours has a rank, merge the pair of the lowest, the leftmost first.
 //!
-//! Three ways to the same ids: a scan for the minimum where there are few ids; for long pretokens, the ranks in
-//! ascending order, each worked off from left to right in one go; and, should a vocabulary have a merge that ranks
-//! below one it depends on, a heap. All but the first keep the ids in a linked list. O(n log n) at worst.
+//! Three ways to the same ids: `merge_short` where there are few bytes; for long pretokens, the ranks in ascending
+//! order, each worked off from left to right in one go; and, should a vocabulary have a merge that ranks below one it
+//! depends on, a heap. The two latter keep the ids in a linked list. O(n log n) at worst.
 
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
+use crate::merge_short::{MOST, Places, RANKS, merge_short};
 use crate::merge_table::{MergeTable, NO_RANK};
-
-/// Up to this many bytes the quadratic scan is the fastest.
-const SCAN: usize = 48;
 
 /// Working memory, kept between pretokens.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    ids: Vec<u32>,
-    /// What the pairs become: see [`packed`].
-    pairs: Vec<u64>,
+    short: Places,
     list: Vec<Node>,
     /// For each rank at hand, the places whose pair has it.
     places: Vec<Vec<u32>>,
@@ -30,9 +26,8 @@ pub(crate) struct Scratch {
 #[derive(Debug, Clone, Copy)]
 struct Node {
     id: u32,
-    /// The rank of the pair that begins here, and what it becomes.
+    /// The rank of the pair that begins here.
     rank: u32,
-    merged: u32,
     next: u32,
     previous: u32,
 }
@@ -47,16 +42,10 @@ pub(crate) fn merge(
     scratch: &mut Scratch,
     out: &mut Vec<u32>,
 ) {
-    scratch.ids.clear();
-    scratch.ids.extend(pretoken.iter().map(|&byte| byte_ids[usize::from(byte)]));
-    scratch.pairs.clear();
-    scratch.pairs.extend(pretoken.windows(2).map(|pair| packed(table.get_bytes(pair[0], pair[1]))));
-    if pretoken.len() <= SCAN {
-        by_scan(table, scratch);
-        out.extend_from_slice(&scratch.ids);
-        return;
+    if pretoken.len() <= MOST && table.rank_bound() <= RANKS {
+        return merge_short(table, pretoken, byte_ids, &mut scratch.short, out);
     }
-    link(scratch);
+    link(table, pretoken, byte_ids, &mut scratch.list);
     if table.is_ascending() {
         by_rank(table, scratch);
     } else {
@@ -64,14 +53,6 @@ pub(crate) fn merge(
     }
     out.extend(linked_ids(&scratch.list));
 }
-
-/// Rank and merged id in one number, so that the lowest rank is the lowest number.
-fn packed((rank, merged): (u32, u32)) -> u64 {
-    u64::from(rank) << 32 | u64::from(merged)
-}
-
-/// The number of every pair that does not merge has at least this.
-const NO_PAIR: u64 = (NO_RANK as u64) << 32;
 
 /// The ids of a linked list, which always begins with node 0.
 fn linked_ids(list: &[Node]) -> impl Iterator<Item = u32> {
@@ -83,60 +64,34 @@ fn linked_ids(list: &[Node]) -> impl Iterator<Item = u32> {
     })
 }
 
-fn by_scan(table: &MergeTable, scratch: &mut Scratch) {
-    let Scratch { ids, pairs, .. } = scratch;
-    loop {
-        let (mut best, mut at) = (NO_PAIR, 0);
-        for (place, &pair) in pairs.iter().enumerate() {
-            if pair < best {
-                (best, at) = (pair, place);
-            }
-        }
-        if best == NO_PAIR {
-            return;
-        }
-        let merged = best as u32;
-        ids[at] = merged;
-        ids.remove(at + 1);
-        pairs.remove(at);
-        if at > 0 {
-            pairs[at - 1] = packed(table.get(ids[at - 1], merged));
-        }
-        if at < pairs.len() {
-            pairs[at] = packed(table.get(merged, ids[at + 1]));
-        }
-    }
-}
-
-/// Links the ids. Places are 32-bit: no pretoken of 4 GiB fits in memory with its list.
-fn link(scratch: &mut Scratch) {
-    let Scratch { ids, pairs, list, .. } = scratch;
-    let node = |at: usize| {
-        let pair = pairs.get(at).copied().unwrap_or(NO_PAIR);
-        let next = if at + 1 < ids.len() { at as u32 + 1 } else { NONE };
-        let (rank, merged) = ((pair >> 32) as u32, pair as u32);
-        Node { id: ids[at], rank, merged, next, previous: (at as u32).wrapping_sub(1) }
-    };
+/// Links the bytes' ids. Places are 32-bit: no pretoken of 4 GiB fits in memory with its list.
+fn link(table: &MergeTable, pretoken: &[u8], byte_ids: &[u32; 256], list: &mut Vec<Node>) {
     list.clear();
-    list.extend((0..ids.len()).map(node));
+    list.extend(pretoken.iter().enumerate().map(|(at, &byte)| {
+        let behind = pretoken.get(at + 1);
+        let rank = behind.map_or(NO_RANK, |&right| table.get_bytes(byte, right));
+        let next = behind.map_or(NONE, |_| at as u32 + 1);
+        Node { id: byte_ids[usize::from(byte)], rank, next, previous: (at as u32).wrapping_sub(1) }
+    }));
 }
 
 /// Merges the pair at `at`; calls `found(scratch, place, rank)` for the pairs this makes.
 fn merge_at(table: &MergeTable, scratch: &mut Scratch, at: u32, mut found: impl FnMut(&mut Scratch, u32, u32)) {
     let list = &mut scratch.list;
-    let Node { next: gone, merged, previous: before, .. } = list[at as usize];
+    let Node { next: gone, rank, previous: before, .. } = list[at as usize];
+    let merged = table.merged(rank);
     let after = list[gone as usize].next;
     list[gone as usize].rank = NO_RANK;
-    let mut pair = (NO_RANK, 0);
+    let mut rank = NO_RANK;
     if after != NONE {
         list[after as usize].previous = at;
-        pair = table.get(merged, list[after as usize].id);
+        rank = table.get(merged, list[after as usize].id);
     }
-    list[at as usize] = Node { id: merged, rank: pair.0, merged: pair.1, next: after, previous: before };
-    found(scratch, at, pair.0);
+    list[at as usize] = Node { id: merged, rank, next: after, previous: before };
+    found(scratch, at, rank);
     if before != NONE {
         let node = &mut scratch.list[before as usize];
-        (node.rank, node.merged) = table.get(node.id, merged);
+        node.rank = table.get(node.id, merged);
         let rank = node.rank;
         found(scratch, before, rank);
     }
@@ -145,7 +100,7 @@ fn merge_at(table: &MergeTable, scratch: &mut Scratch, at: u32, mut found: impl 
 /// Ranks ascending. Exact where no merge makes a pair of a lower rank than its own: then all places of the lowest
 /// rank are known when its turn comes, and what it makes comes later.
 fn by_rank(table: &MergeTable, scratch: &mut Scratch) {
-    scratch.places_of_rank.resize(table.len(), NONE);
+    scratch.places_of_rank.resize(table.rank_bound() as usize, NONE);
     for at in 0..scratch.list.len() {
         note(scratch, at as u32, scratch.list[at].rank);
     }
@@ -198,6 +153,7 @@ fn by_heap(table: &MergeTable, scratch: &mut Scratch) {
 mod tests {
     use super::*;
     use crate::long::merge_long;
+    use crate::merge_short::by_lowest;
     use crate::token_table::TokenTable;
     use crate::vocab::Merge;
 
@@ -205,9 +161,9 @@ mod tests {
     fn naive(table: &MergeTable, mut ids: Vec<u32>) -> Vec<u32> {
         loop {
             let best = ids.windows(2).enumerate().map(|(at, pair)| (table.get(pair[0], pair[1]), at));
-            match best.min_by_key(|&((rank, _), at)| (rank, at)) {
-                Some(((rank, merged), at)) if rank != NO_RANK => {
-                    ids.splice(at..at + 2, [merged]);
+            match best.min() {
+                Some((rank, at)) if rank != NO_RANK => {
+                    ids.splice(at..at + 2, [table.merged(rank)]);
                 }
                 _ => return ids,
             }
@@ -233,7 +189,10 @@ mod tests {
         }
         let lengths = tokens.iter().map(Vec::len).collect();
         let tokens: Vec<_> = (0..).zip(tokens).collect();
-        (MergeTable::new(&merges, &TokenTable::new(&tokens).unwrap()).unwrap(), lengths)
+        let tokens = TokenTable::new(&tokens).unwrap();
+        let wide = random(4) == 0; // as if there were millions
+        let table = if wide { MergeTable::wide(&merges, &tokens) } else { MergeTable::new(&merges, &tokens) };
+        (table.unwrap(), lengths)
     }
 
     #[test]
@@ -243,34 +202,39 @@ mod tests {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 33) as usize % below
         };
+        let mut byte_ids = [9; 256];
+        for (id, byte) in (0..).zip(b"abc") {
+            byte_ids[usize::from(*byte)] = id;
+        }
         let mut scratch = Scratch::default();
-        let mut heap_only = 0;
+        let (mut heap_only, mut in_windows) = (0, 0);
         for round in 0..600 {
             let (table, lengths) = random_table(&mut random, round % 2 == 1);
             heap_only += usize::from(!table.is_ascending());
             for _ in 0..20 {
-                let length = 1 + random(60);
+                let length = 1 + random(MOST);
                 let letters = 1 + random(3);
-                let ids: Vec<u32> = (0..length).map(|_| random(letters) as u32).collect();
-                let wanted = naive(&table, ids.clone());
-                let pairs: Vec<u64> = ids.windows(2).map(|pair| packed(table.get(pair[0], pair[1]))).collect();
-                scratch.ids.clone_from(&ids);
-                scratch.pairs.clone_from(&pairs);
-                by_scan(&table, &mut scratch);
-                assert_eq!(scratch.ids, wanted, "scan");
-                let window = |bytes: &[u8], out: &mut Vec<u32>| {
-                    out.extend(naive(&table, bytes.iter().map(|&byte| u32::from(byte)).collect()));
-                };
-                let bytes: Vec<u8> = ids.iter().map(|&id| id as u8).collect();
+                let bytes: Vec<u8> = (0..length).map(|_| b"abc"[random(letters)]).collect();
+                let ids_of = |bytes: &[u8]| bytes.iter().map(|&byte| byte_ids[usize::from(byte)]).collect();
+                let wanted = naive(&table, ids_of(&bytes));
+                let mut ids = Vec::new();
+                merge_short(&table, &bytes, &byte_ids, &mut scratch.short, &mut ids);
+                assert_eq!(ids, wanted, "short");
+                ids.clear();
+                by_lowest(&table, &bytes, &byte_ids, &mut scratch.short, &mut ids);
+                assert_eq!(ids, wanted, "short, on every processor");
+                let window = |bytes: &[u8], out: &mut Vec<u32>| out.extend(naive(&table, ids_of(bytes)));
                 let mut joined = vec![9];
-                merge_long(&bytes, 4 + random(20), window, |id| lengths[id as usize], || false, &mut joined);
-                assert_eq!(joined[1..], wanted, "windows");
+                if merge_long(&bytes, 4 + random(20), window, |id| lengths[id as usize], || false, &mut joined) {
+                    assert_eq!(joined[1..], wanted, "windows");
+                    in_windows += usize::from(length > 24);
+                } else {
+                    assert_eq!(joined, [9]);
+                }
                 let linked: &[fn(&MergeTable, &mut Scratch)] =
                     if table.is_ascending() { &[by_heap, by_rank] } else { &[by_heap] };
                 for way in linked {
-                    scratch.ids.clone_from(&ids);
-                    scratch.pairs.clone_from(&pairs);
-                    link(&mut scratch);
+                    link(&table, &bytes, &byte_ids, &mut scratch.list);
                     way(&table, &mut scratch);
                     let got: Vec<u32> = linked_ids(&scratch.list).collect();
                     assert_eq!(got, wanted);
@@ -278,5 +242,6 @@ mod tests {
             }
         }
         assert!(heap_only > 100, "the shuffled tables are to need the heap");
+        assert!(in_windows > 1000, "most windows are to share a token");
     }
 }

@@ -1,4 +1,6 @@
-//! Pair to (rank, merged id): one probe of a flat open hash table for each pair that the encoder looks at.
+//! Pair to rank: one probe of a flat open hash table, of one word a merge, for each pair that the encoder looks at.
+
+use std::collections::HashMap;
 
 use crate::error::Error;
 use crate::hash::hash_word;
@@ -8,28 +10,29 @@ use crate::vocab::Merge;
 /// The rank of a pair that does not merge.
 pub(crate) const NO_RANK: u32 = u32::MAX;
 
-#[derive(Debug, Clone, Copy)]
-struct Slot {
-    left: u32,
-    right: u32,
-    rank: u32,
-    merged: u32,
-}
+/// Bits of an id in a slot, above those of a rank. What has more ids or ranks is held in a map instead.
+const ID_BITS: u32 = 21;
+const RANK_BITS: u32 = 22;
+const FREE: u64 = u64::MAX;
 
-const FREE: Slot = Slot { left: u32::MAX, right: u32::MAX, rank: NO_RANK, merged: u32::MAX };
-
-/// All merges of a vocabulary, by pair.
+/// All merges of a vocabulary, by pair. Ranks are any numbers in the order of the merges: the ids that they make, where
+/// those ascend, as they do in every published vocabulary; then the rank alone says all.
 #[derive(Debug, Clone)]
 pub(crate) struct MergeTable {
-    slots: Vec<Slot>,
+    /// Left id, right id and rank; half the memory of four words, and more of them stay near: 5 to 10 % of a cold encode.
+    slots: Vec<u64>,
+    /// All merges, where they do not fit into slots.
+    wide: HashMap<(u32, u32), u32>,
+    /// The id that each rank makes; empty if they are equal.
+    merged: Vec<u32>,
     /// Every merge has a higher rank than those that make its parts. Then ranks may be worked off in ascending order.
     ascending: bool,
-    length: usize,
+    rank_bound: u32,
     /// A bit for each hash of a pair that merges, 8 to 16 bits a merge. Most pairs that are asked for do not merge, and
     /// this table stays in the nearest memory: 25 % of the time of a cold encode.
     filter: Vec<u64>,
-    /// Rank and merged id of every pair of bytes, which is where every pretoken begins.
-    of_bytes: Vec<(u32, u32)>,
+    /// The rank of every pair of bytes, which is where every pretoken begins.
+    of_bytes: Vec<u32>,
 }
 
 #[inline(always)]
@@ -37,62 +40,102 @@ fn hash(left: u32, right: u32) -> u64 {
     hash_word(u64::from(left) << 32 | u64::from(right))
 }
 
+/// Two ids side by side.
+#[inline(always)]
+fn pair(left: u32, right: u32) -> u64 {
+    u64::from(left) << ID_BITS | u64::from(right)
+}
+
 impl MergeTable {
     /// Checks that each merge joins two tokens into their bytes in a row, and that no pair comes twice.
     pub(crate) fn new(merges: &[Merge], tokens: &TokenTable) -> Result<Self, Error> {
+        Self::with(merges, tokens, tokens.id_bound() >= 1 << ID_BITS || merges.len() >= 1 << RANK_BITS)
+    }
+
+    /// The same, its merges in a map.
+    #[cfg(test)]
+    pub(crate) fn wide(merges: &[Merge], tokens: &TokenTable) -> Result<Self, Error> {
+        Self::with(merges, tokens, true)
+    }
+
+    fn with(merges: &[Merge], tokens: &TokenTable, wide: bool) -> Result<Self, Error> {
+        let ascend = merges.is_sorted_by(|before, after| before.merged < after.merged);
+        let ids = merges.last().map_or(0, |last| last.merged.saturating_add(1));
+        let rank_bound = if ascend { ids } else { merges.len() as u32 };
+        let slots = if wide { 1 } else { (merges.len() + merges.len() / 4 + 1).next_power_of_two() };
         let mut table = Self {
-            slots: vec![FREE; (merges.len() + merges.len() / 4 + 1).next_power_of_two()],
+            slots: vec![FREE; slots],
+            wide: HashMap::new(),
+            merged: if ascend { vec![] } else { merges.iter().map(|merge| merge.merged).collect() },
             ascending: true,
-            length: merges.len(),
+            rank_bound,
             filter: vec![0; (merges.len() / 8).next_power_of_two()],
             of_bytes: Vec::new(),
         };
-        let mut made_by = vec![0; tokens.id_bound() as usize]; // one more than the highest rank that makes the id
-        for (rank, merge) in merges.iter().enumerate() {
-            let bytes = |id| tokens.bytes(id).ok_or(Error::UnknownMergePart { rank, id });
+        let mut made_by = vec![0; tokens.id_bound() as usize]; // one more than the highest place of a merge that makes the id
+        for (place, merge) in merges.iter().enumerate() {
+            let bytes = |id| tokens.bytes(id).ok_or(Error::UnknownMergePart { rank: place, id });
             let (left, right, merged) = (bytes(merge.left)?, bytes(merge.right)?, bytes(merge.merged)?);
             if merged.strip_prefix(left) != Some(right) {
                 let (left, right, merged) = (left.to_vec(), right.to_vec(), merged.to_vec());
-                return Err(Error::MergeMismatch { rank, left, right, merged });
+                return Err(Error::MergeMismatch { rank: place, left, right, merged });
             }
-            let slot = table.slot(merge.left, merge.right);
-            if table.slots[slot].rank != NO_RANK {
-                return Err(Error::DuplicateMerge { rank, left: left.to_vec(), right: right.to_vec() });
+            if table.get(merge.left, merge.right) != NO_RANK {
+                return Err(Error::DuplicateMerge { rank: place, left: left.to_vec(), right: right.to_vec() });
             }
-            let (word, bit) = table.filtered(hash(merge.left, merge.right));
+            let hash = hash(merge.left, merge.right);
+            let (word, bit) = table.filtered(hash);
             table.filter[word] |= bit;
-            table.slots[slot] = Slot { left: merge.left, right: merge.right, rank: rank as u32, merged: merge.merged };
-            made_by[merge.merged as usize] = rank + 1;
+            let rank = if ascend { merge.merged } else { place as u32 };
+            if wide {
+                table.wide.insert((merge.left, merge.right), rank);
+            } else {
+                let slot = table.slot(hash, pair(merge.left, merge.right));
+                table.slots[slot] = pair(merge.left, merge.right) << RANK_BITS | u64::from(rank);
+            }
+            made_by[merge.merged as usize] = place + 1;
         }
-        let after = |rank: usize, part: u32| made_by[part as usize] <= rank;
+        let after = |place: usize, part: u32| made_by[part as usize] <= place;
         table.ascending =
-            merges.iter().enumerate().all(|(rank, merge)| after(rank, merge.left) && after(rank, merge.right));
+            merges.iter().enumerate().all(|(place, merge)| after(place, merge.left) && after(place, merge.right));
         let ids: Vec<Option<u32>> = (0..=255).map(|byte| tokens.id_of(&[byte])).collect();
         let pairs = ids.iter().flat_map(|left| ids.iter().map(move |right| left.zip(*right)));
-        table.of_bytes = pairs.map(|pair| pair.map_or((NO_RANK, 0), |(left, right)| table.get(left, right))).collect();
+        table.of_bytes = pairs.map(|pair| pair.map_or(NO_RANK, |(left, right)| table.get(left, right))).collect();
         Ok(table)
     }
 
-    /// The rank of a pair and what it becomes; the rank is [`NO_RANK`] where it does not merge. O(1).
+    /// The rank of a pair; [`NO_RANK`] where it does not merge. O(1).
     #[inline(always)]
-    pub(crate) fn get(&self, left: u32, right: u32) -> (u32, u32) {
-        let (word, bit) = self.filtered(hash(left, right));
+    pub(crate) fn get(&self, left: u32, right: u32) -> u32 {
+        let hash = hash(left, right);
+        let (word, bit) = self.filtered(hash);
         if self.filter[word] & bit == 0 {
-            return (NO_RANK, u32::MAX);
+            return NO_RANK;
         }
-        let slot = self.slots[self.slot(left, right)];
-        (slot.rank, slot.merged)
+        if !self.wide.is_empty() {
+            return self.wide.get(&(left, right)).copied().unwrap_or(NO_RANK);
+        }
+        match self.slots[self.slot(hash, pair(left, right))] {
+            FREE => NO_RANK,
+            found => found as u32 % (1 << RANK_BITS),
+        }
     }
 
     /// The same for a pair of bytes, at the cost of a load.
     #[inline(always)]
-    pub(crate) fn get_bytes(&self, left: u8, right: u8) -> (u32, u32) {
+    pub(crate) fn get_bytes(&self, left: u8, right: u8) -> u32 {
         self.of_bytes[usize::from(left) << 8 | usize::from(right)]
     }
 
-    /// How many merges there are; ranks are below it.
-    pub(crate) fn len(&self) -> usize {
-        self.length
+    /// The id that a pair of this rank becomes.
+    #[inline(always)]
+    pub(crate) fn merged(&self, rank: u32) -> u32 {
+        if self.merged.is_empty() { rank } else { self.merged[rank as usize] }
+    }
+
+    /// Ranks are below it.
+    pub(crate) fn rank_bound(&self) -> u32 {
+        self.rank_bound
     }
 
     /// Whether a merge never makes a pair that should have merged before it.
@@ -107,10 +150,11 @@ impl MergeTable {
     }
 
     /// The slot of the pair, or the free one where it belongs.
-    fn slot(&self, left: u32, right: u32) -> usize {
+    #[inline(always)]
+    fn slot(&self, hash: u64, pair: u64) -> usize {
         let mask = self.slots.len() - 1;
-        let mut slot = hash(left, right) as usize & mask;
-        while self.slots[slot].rank != NO_RANK && (self.slots[slot].left, self.slots[slot].right) != (left, right) {
+        let mut slot = hash as usize & mask;
+        while self.slots[slot] != FREE && self.slots[slot] >> RANK_BITS != pair {
             slot = (slot + 1) & mask;
         }
         slot

@@ -12,7 +12,7 @@ use pyo3::types::{PyBytes, PyDict, PyList, PyMemoryView, PyString, PyTuple};
 
 use crate::counts::Counts;
 use crate::errors::{exception, text, to_python};
-use crate::ids::Buffer;
+use crate::ids::{Buffer, Integers};
 use crate::pools::Pools;
 use crate::special::not_one_of;
 use crate::watch::Watch;
@@ -22,6 +22,7 @@ pub struct Core {
     pub vocabulary: Arc<Vocabulary>,
     pub special: SpecialTokens,
     pub pools: Pools,
+    integers: Integers,
     kept: Kept,
     fingerprint: OnceLock<String>,
 }
@@ -29,8 +30,9 @@ pub struct Core {
 impl Core {
     pub fn new(vocabulary: Vocabulary, kept: Kept) -> Result<Self, Error> {
         let special = SpecialTokens::new(vocabulary.special_tokens())?;
-        let (vocabulary, pools) = (Arc::new(vocabulary), Pools::default());
-        Ok(Self { vocabulary, special, pools, kept, fingerprint: OnceLock::new() })
+        let (integers, pools) = (Integers::new(vocabulary.id_bound()), Pools::default());
+        let vocabulary = Arc::new(vocabulary);
+        Ok(Self { vocabulary, special, pools, integers, kept, fingerprint: OnceLock::new() })
     }
 
     fn made(py: Python<'_>, made: Result<Vocabulary, Error>) -> PyResult<Self> {
@@ -228,7 +230,7 @@ impl Core {
         allowed: &Bound<'py, PyAny>,
         disallowed: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyList>> {
-        PyList::new(string.py(), self.encoded(string, allowed, disallowed)?)
+        self.integers.list(string.py(), &self.encoded(string, allowed, disallowed)?)
     }
 
     fn encode_array<'py>(
@@ -264,7 +266,7 @@ impl Core {
     }
 
     fn encode_bytes<'py>(&self, py: Python<'py>, data: &[u8]) -> PyResult<Bound<'py, PyList>> {
-        PyList::new(py, self.ids(py, data, &SpecialTokens::default())?)
+        self.integers.list(py, &self.ids(py, data, &SpecialTokens::default())?)
     }
 
     fn encode_parts<'py>(
@@ -284,7 +286,7 @@ impl Core {
                 ids.extend(self.ids(py, text.as_bytes(), &SpecialTokens::default())?);
             }
         }
-        PyList::new(py, ids)
+        self.integers.list(py, &ids)
     }
 
     fn encode_batch<'py>(
@@ -295,7 +297,7 @@ impl Core {
         disallowed: &Bound<'py, PyAny>,
     ) -> PyResult<Bound<'py, PyList>> {
         let batch = self.batch(py, &texts, allowed, disallowed)?;
-        let lists = batch.offsets.windows(2).map(|ends| PyList::new(py, &batch.ids[ends[0]..ends[1]]));
+        let lists = batch.offsets.windows(2).map(|ends| self.integers.list(py, &batch.ids[ends[0]..ends[1]]));
         PyList::new(py, lists.collect::<PyResult<Vec<_>>>()?)
     }
 

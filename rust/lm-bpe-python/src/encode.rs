@@ -10,6 +10,8 @@ use crate::watch::Watch;
 
 /// Shorter texts are encoded on the calling thread in one go, within milliseconds.
 const SHORT: usize = 1 << 18;
+/// Still shorter ones keep the GIL: to let it go and take it again is a good part of the microseconds that they need.
+const TINY: usize = 1 << 11;
 
 impl Core {
     /// The ids of a text, its special tokens as the two arguments say.
@@ -36,7 +38,8 @@ impl Core {
                 pool.encoders(1)[0].encode(text, special, &mut ids).map(|()| ids)
             })
         };
-        py.detach(encode).map_err(|error| to_python(py, &error))
+        let done = if text.len() > TINY { py.detach(encode) } else { encode() };
+        done.map_err(|error| to_python(py, &error))
     }
 
     pub fn counted(

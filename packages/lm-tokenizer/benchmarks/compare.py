@@ -2,7 +2,8 @@
 
 python benchmarks/compare.py [TASK ...] [--text FILE] [--tokenizer FILE] [--cpus 1] [--json]
 
-Each figure is the median of `--runs` fresh processes, the peers taking turns. The text is a file of yours or Python's
+Each figure is the median of `--runs` fresh processes, the peers taking turns. Ids end in memory: the peers' in an array, ours in
+a file below /dev/shm, where there is one, so that nobody waits for a disk. `cpus` is ours beside itself on one processor. The text is a file of yours or Python's
 own standard library; the vocabulary is a file of yours (`tokenizer.json` or tiktoken ranks with `--pattern`) or one
 trained on the text. Peers: pip install gigabpe gigatoken fastokens tuetoken tiktoken tokenizers rustbpe.
 `--json` prints every run, in the rows that `scripts/benchmarks.py` keeps.
@@ -25,6 +26,7 @@ from lm_tokenizer import Tokenizer
 PEERS = {
     "train": ["lm-tokenizer", "gigabpe", "rustbpe", "tokenizers"],
     "file": ["lm-tokenizer", "gigatoken", "fastokens", "tuetoken", "tiktoken"],
+    "cpus": ["lm-tokenizer", "lm-tokenizer on 1 CPU"],
     "one": ["lm-tokenizer", "gigatoken", "fastokens", "tuetoken", "tiktoken", "tokenizers"],
     "short": ["lm-tokenizer", "tiktoken", "tuetoken", "gigatoken", "tokenizers"],
     "decode": ["lm-tokenizer", "tiktoken", "tuetoken", "gigatoken"],
@@ -33,7 +35,7 @@ PEERS = {
     "worst": ["lm-tokenizer", "tiktoken", "gigatoken", "tuetoken", "fastokens"],
 }
 
-OF_CORPORA = ("train", "file", "one")
+OF_CORPORA = ("train", "file", "cpus", "one")
 """The tasks whose figures are of a text, not of a few words."""
 WORDS = {
     "seconds": "time",

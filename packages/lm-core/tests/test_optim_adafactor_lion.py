@@ -2,7 +2,7 @@ import naive_optimizers as naive
 import pytest
 import torch
 from lm_core.errors import ConfigError
-from lm_core.optim import Adafactor, Lion, pieces
+from lm_core.optim import Adafactor, Lion, adafactor, pieces
 from lm_core.optim.lion import _foreach_update, lion_update
 
 
@@ -29,7 +29,11 @@ def give_gradients(params, step):
         {"lr": 1.0, "eps": (1e-30, 0.5), "weight_decay": 0.01},
     ],
 )
-def test_a_hundred_steps_of_adafactor_give_what_torch_gives(settings):
+@pytest.mark.parametrize("in_pieces", [True, False])
+def test_a_hundred_steps_of_adafactor_give_what_torch_gives(settings, in_pieces, monkeypatch):
+    if in_pieces:  # of two rows
+        monkeypatch.setattr(adafactor, "WORTH_PIECES", 1)
+        monkeypatch.setattr(adafactor, "PIECE", 10)
     ours, theirs = parameters(), parameters()
     optimizer, reference = Adafactor(ours, **settings), torch.optim.Adafactor(theirs, **settings)
     for step in range(100):
@@ -39,6 +43,38 @@ def test_a_hundred_steps_of_adafactor_give_what_torch_gives(settings):
         reference.step()
     for mine, other in zip(ours, theirs, strict=True):
         torch.testing.assert_close(mine, other, rtol=1e-5, atol=1e-6)
+
+
+@pytest.mark.parametrize("floor", [1e-20, 1e-2])  # below all, and above some of it
+@pytest.mark.parametrize("dtype", [torch.float32, torch.float64])
+def test_adafactor_in_pieces_gives_what_the_definition_gives_also_for_rows_that_never_occur(
+    floor, dtype, monkeypatch
+):
+    monkeypatch.setattr(adafactor, "WORTH_PIECES", 1)
+    monkeypatch.setattr(adafactor, "PIECE", 13)
+    ours, definition = (
+        torch.randn(9, 6, generator=torch.Generator().manual_seed(1), dtype=dtype).requires_grad_()
+        for _ in range(2)
+    )
+    optimizers = [
+        Adafactor([ours], eps=(floor, 1e-3), weight_decay=0.1),
+        Adafactor([definition], eps=(floor, 1e-3), weight_decay=0.1, foreach=False),
+    ]
+    for step in range(20):
+        give_gradients([ours], step)
+        ours.grad[2] = ours.grad[:, 4] = 0.0
+        if step % 2:
+            ours.grad[5] = 0.0
+        definition.grad = ours.grad.clone()
+        for optimizer in optimizers:
+            optimizer.step()
+    precision = 1e-5 if dtype == torch.float32 else 1e-12
+    torch.testing.assert_close(ours, definition, rtol=precision, atol=precision)
+    for name in ("R", "C", "step"):
+        mine, other = (
+            optimizer.state[p][name] for optimizer, p in zip(optimizers, (ours, definition), strict=True)
+        )
+        torch.testing.assert_close(mine, other)
 
 
 def test_adafactors_state_of_a_matrix_is_one_row_and_one_column():

@@ -4,7 +4,7 @@ import pytest
 import torch
 from lm_core import ModelConfig, Transformer, cross_entropy
 from lm_core.errors import ConfigError
-from lm_core.optim import AdamW, Muon, muon, mup_groups, split_parameters, weight_decay_groups
+from lm_core.optim import AdamW, Muon, muon, mup_groups, newton_schulz, split_parameters, weight_decay_groups
 from lm_core.optim.newton_schulz import newton_schulz_dtype, orthogonalize, orthogonalize_fast
 from torch import nn
 
@@ -126,20 +126,31 @@ def test_the_momentum_can_be_warmed_up_through_its_group():
     assert torch.equal(optimizer.state[x]["B"], torch.eye(2) * 0.25)
 
 
-def test_newton_schulz_runs_in_float32_or_more_on_a_cpu():
-    for dtype, wanted in [
-        (torch.bfloat16, torch.float32),
-        (torch.float32, torch.float32),
-        (torch.float64, torch.float64),
+@pytest.mark.parametrize("units", [True, False])
+def test_newton_schulz_is_bfloat16_on_a_cpu_only_with_units_for_it_and_for_large_matrices(units, monkeypatch):
+    monkeypatch.setattr(newton_schulz, "cpu_has_bfloat16_units", lambda: units)
+    for dtype, side, wanted in [
+        (torch.bfloat16, 255, torch.float32),
+        (torch.float32, 255, torch.float32),
+        (torch.float32, 256, torch.bfloat16 if units else torch.float32),
+        (torch.float64, 256, torch.float64),
     ]:
-        assert newton_schulz_dtype(torch.ones(1, 1, dtype=dtype)) == wanted
+        assert newton_schulz_dtype(torch.ones(1, 1, dtype=dtype), side) == wanted
+
+
+def test_products_by_halves_are_the_whole_products(monkeypatch):
+    monkeypatch.setattr(newton_schulz, "WORTH_HALVING", 1)
+    for shape in [(2, 8, 11), (2, 7, 30), (3, 1, 1), (1, 5, 5)]:
+        matrices = torch.randn(shape, generator=torch.Generator().manual_seed(0), dtype=torch.float64)
+        exact = orthogonalize(matrices, 5)
+        torch.testing.assert_close(orthogonalize_fast(matrices, 5), exact, rtol=1e-9, atol=1e-9)
 
 
 @pytest.mark.gpu
 def test_newton_schulz_runs_in_bfloat16_on_a_recent_gpu_and_agrees_with_the_cpu():
     on_gpu = [p.detach().cuda().requires_grad_() for p in matrices()]
     on_cpu = matrices()
-    assert newton_schulz_dtype(on_gpu[0]) == torch.bfloat16
+    assert newton_schulz_dtype(on_gpu[0], 4) == torch.bfloat16
     for params in (on_gpu, on_cpu):
         give_gradients(on_cpu, 0)
         for parameter, source in zip(params, on_cpu, strict=True):

@@ -90,9 +90,9 @@ class AdamW(GroupOptimizer):
 
     def update(self, group: dict[str, Any], parameters: list[Tensor]) -> None:
         alike: dict[tuple[int, torch.device, torch.dtype], list[Quadruple]] = {}
-        for parameter in parameters:
-            state = self.state[parameter]
-            state["step"] += 1
+        states = [self.state[parameter] for parameter in parameters]
+        torch._foreach_add_([state["step"] for state in states], 1)
+        for parameter, state in zip(parameters, states, strict=True):
             p, grad, m, v = local(parameter, gradient(parameter), state["m"], state["v"])
             alike.setdefault((int(state["step"]), p.device, p.dtype), []).append((p, grad, m, v))
         for (step, device, _), works in alike.items():
@@ -103,8 +103,12 @@ class AdamW(GroupOptimizer):
                 for work in works:
                     adamw_update(*work, constants)
             elif device.type == "cpu" and group.get("fused_kernel"):  # nor this one
-                _fused([work for work in works if _fuses(work)], group, step)
-                _in_pieces([work for work in works if not _fuses(work)], constants)
+                large: list[Quadruple] = []
+                small: list[Quadruple] = []
+                for work in works:
+                    (large if _fuses(work) else small).append(work)
+                _fused(large, group, step)
+                _in_pieces(small, constants)
             elif device.type == "cpu":
                 _in_pieces(works, constants)
             else:

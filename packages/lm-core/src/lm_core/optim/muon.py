@@ -50,7 +50,8 @@ class Muon(GroupOptimizer):
     and dtype. Momentum warm-up is the caller's: set `group["momentum"]` before a step.
 
     `ns_dtype` is the precision of Newton-Schulz; None takes bfloat16 on CUDA devices that have units for it (compute
-    capability 8 or more), and everywhere else the parameter's own, at least float32. `foreach=False` is the definition,
+    capability 8 or more) and, for matrices of 256 rows and columns or more, on CPUs that have them (AVX-512-BF16), and
+    everywhere else the parameter's own, at least float32. `foreach=False` is the definition,
     matrix by matrix; `foreach=True` takes matrices of one shape (or its transpose) together and fewer products.
 
     On many ranks each matrix is orthogonalized once: parameters that are cut by rows (FSDP2) travel to one rank each and
@@ -136,7 +137,7 @@ class _Work:
 
 def _orthogonal(work: _Work, members: list[Tensor], group: dict[str, Any]) -> list[Tensor]:
     """Newton-Schulz of matrices that are all like `work`; wide ones may be answered for tall ones that are not cut."""
-    dtype = group["ns_dtype"] or newton_schulz_dtype(members[0])
+    dtype = group["ns_dtype"] or newton_schulz_dtype(members[0], min(work.shape))
     definition = orthogonalize_fast if group["foreach"] else orthogonalize
 
     def wide(matrices: Tensor) -> Tensor:

@@ -42,10 +42,10 @@ def require_compiler() -> str:
     )
 
 
-def fits(tensors: Quadruple) -> bool:
+def fits(tensors: tuple[Tensor, ...]) -> bool:
     """Whether the loop in C can update these: contiguous on the CPU, all float32 or all float64."""
-    dtypes = {tensor.dtype for tensor in tensors}
-    return can_be_cut(*tensors) and len(dtypes) == 1 and dtypes <= FUNCTIONS.keys()
+    dtype = tensors[0].dtype
+    return dtype in FUNCTIONS and all(tensor.dtype is dtype for tensor in tensors) and can_be_cut(*tensors)
 
 
 def update_in_one_pass(works: list[Quadruple], numbers: list[float]) -> None:

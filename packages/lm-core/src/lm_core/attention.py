@@ -66,10 +66,10 @@ class Attention(nn.Module):
         self.d_head = config.d_head
         self.window = config.sliding_window
         qkv_bias = config.bias or config.qkv_bias
-        self.q = Linear(config.d_model, config.n_heads * config.d_head, qkv_bias)
-        self.k = Linear(config.d_model, config.n_kv_heads * config.d_head, qkv_bias)
-        self.v = Linear(config.d_model, config.n_kv_heads * config.d_head, qkv_bias)
-        self.o = Linear(config.n_heads * config.d_head, config.d_model, config.bias)
+        self.q = Linear(config.d_model, config.n_heads * config.d_head, qkv_bias, fast=fast)
+        self.k = Linear(config.d_model, config.n_kv_heads * config.d_head, qkv_bias, fast=fast)
+        self.v = Linear(config.d_model, config.n_kv_heads * config.d_head, qkv_bias, fast=fast)
+        self.o = Linear(config.n_heads * config.d_head, config.d_model, config.bias, fast=fast)
         self.q_norm = RMSNorm(config.d_head, config.norm_eps, fast=fast) if config.qk_norm else None
         self.k_norm = RMSNorm(config.d_head, config.norm_eps, fast=fast) if config.qk_norm else None
         if rotary is None and config.position == "rope":

@@ -18,9 +18,9 @@ class SwiGLU(nn.Module):
     def __init__(self, d_model: int, d_ff: int, bias: bool = False, *, fast: bool = True) -> None:
         super().__init__()
         self.fast = fast
-        self.gate = Linear(d_model, d_ff, bias)
-        self.up = Linear(d_model, d_ff, bias)
-        self.down = Linear(d_ff, d_model, bias)
+        self.gate = Linear(d_model, d_ff, bias, fast=fast)
+        self.up = Linear(d_model, d_ff, bias, fast=fast)
+        self.down = Linear(d_ff, d_model, bias, fast=fast)
 
     def forward(self, x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
         gate = self.gate(x)
@@ -44,8 +44,8 @@ class MLP(nn.Module):
         super().__init__()
         self.activation = activation
         self.fast = fast
-        self.up = Linear(d_model, d_ff, bias)
-        self.down = Linear(d_ff, d_model, bias)
+        self.up = Linear(d_model, d_ff, bias, fast=fast)
+        self.down = Linear(d_ff, d_model, bias, fast=fast)
 
     def forward(self, x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
         inner = self.up(x)

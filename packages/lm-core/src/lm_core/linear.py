@@ -5,6 +5,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lm_core.init import fan_in_normal_
+from lm_core.product import product
 
 
 class Linear(nn.Module):
@@ -14,8 +15,9 @@ class Linear(nn.Module):
     a `Transformer` draws its weights again from its own seed.
     """
 
-    def __init__(self, d_in: int, d_out: int, bias: bool = False) -> None:
+    def __init__(self, d_in: int, d_out: int, bias: bool = False, *, fast: bool = True) -> None:
         super().__init__()
+        self.fast = fast
         self.weight = nn.Parameter(torch.empty(d_out, d_in))
         self.bias = nn.Parameter(torch.zeros(d_out)) if bias else None
         fan_in_normal_(self.weight)
@@ -25,5 +27,5 @@ class Linear(nn.Module):
         return f"{d_in} -> {d_out}{'' if self.bias is None else ', bias'}"
 
     def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
-        y = x @ self.weight.T
+        y = product(x, self.weight, fast=self.fast)
         return y if self.bias is None else y + self.bias

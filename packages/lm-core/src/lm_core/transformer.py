@@ -23,6 +23,7 @@ from lm_core.linear import Linear
 from lm_core.linear_loss import linear_cross_entropy, soft_cap
 from lm_core.memory import require_memory
 from lm_core.norm import LayerNorm, RMSNorm
+from lm_core.product import product
 from lm_core.rope import RotaryEmbedding
 
 
@@ -84,7 +85,9 @@ class Transformer(nn.Module):
                 Block(config, layer, rotary, fast=fast) for layer in range(config.n_layers)
             )
             self.norm = make_norm(config, fast)
-            self.head = None if config.tie_embeddings else Linear(config.d_model, config.padded_vocab_size)
+            self.head = (
+                None if config.tie_embeddings else Linear(config.d_model, config.padded_vocab_size, fast=fast)
+            )
         allocate(self, device)
         initialise(self, config, seed)
 
@@ -140,7 +143,9 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Float[Tensor, "... d_model"]) -> Float[Tensor, "... vocab_size"]:
         """The head alone: one number for each id of the vocabulary."""
-        y: Tensor = hidden @ self.embedding.weight.T if self.head is None else self.head(hidden)
+        y: Tensor = (
+            product(hidden, self.embedding.weight, fast=self.fast) if self.head is None else self.head(hidden)
+        )
         y = soft_cap(y, self.config.logit_softcap)
         rows = self.config.vocab_size
         return y if y.shape[-1] == rows else y[..., :rows]  # padding is cut off

@@ -155,7 +155,7 @@ def _in_chunks(
     of_weight: bool,
 ) -> tuple[Tensor, Tensor | None, Tensor | None]:
     """The loss, each token weighted by its share, and the gradients of hidden states (in `dtype`) and head that are wanted."""
-    tokens, (rows, _) = len(hidden), weight.shape
+    tokens = len(hidden)
     size = -(-tokens // -(-tokens // size))  # the same number of chunks, all nearly alike
     with torch.autocast(hidden.device.type, enabled=False):
         inputs, matrix = hidden.to(dtype), weight.to(dtype)

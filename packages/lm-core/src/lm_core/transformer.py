@@ -143,12 +143,10 @@ class Transformer(nn.Module):
 
     def logits(self, hidden: Float[Tensor, "... d_model"]) -> Float[Tensor, "... vocab_size"]:
         """The head alone: one number for each id of the vocabulary."""
-        y: Tensor = (
-            product(hidden, self.embedding.weight, fast=self.fast) if self.head is None else self.head(hidden)
-        )
+        table = self.embedding.weight
+        y: Tensor = product(hidden, table, fast=self.fast) if self.head is None else self.head(hidden)
         y = soft_cap(y, self.config.logit_softcap)
-        rows = self.config.vocab_size
-        return y if y.shape[-1] == rows else y[..., :rows]  # padding is cut off
+        return y if y.shape[-1] == self.config.vocab_size else y[..., : self.config.vocab_size]  # no padding
 
     def loss(
         self,

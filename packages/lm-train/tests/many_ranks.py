@@ -5,6 +5,7 @@ from __future__ import annotations
 import faulthandler
 import math
 import os
+import resource
 import signal
 import sys
 import time
@@ -27,8 +28,9 @@ from lm_train import cli
 from lm_train.parallel.heartbeat import Heart
 from torch.distributed import TCPStore
 
-LIMIT = 60  # seconds until a rank that hangs prints its stacks and ends; says nothing of speed
-GRACE = 10  # seconds that the other ranks have once one has failed, as a launcher gives them
+LIMIT = 60  # seconds of its own processor time until a rank that goes round in circles ends
+HANGS = 600  # seconds until a rank that waits for ever prints its stacks and ends: far beyond what a loaded machine needs
+GRACE = 60  # seconds that the other ranks have once one has failed, as a launcher gives them; they take one
 
 
 @dataclass(frozen=True)
@@ -82,7 +84,8 @@ class Launch:
             sys.stdout, sys.stderr = os.fdopen(1, "w"), os.fdopen(2, "w", buffering=1)
             os.environ.update(self._environment | {"RANK": str(rank), "LOCAL_RANK": str(rank)})
             torch.set_num_threads(1)
-            faulthandler.dump_traceback_later(LIMIT, exit=True)
+            faulthandler.dump_traceback_later(HANGS, exit=True)
+            end_after(LIMIT)
             lm_train.run.write_report = lambda run: run.report
             prepare(rank)
             code = cli.run(arguments)
@@ -110,6 +113,12 @@ class Launch:
 
     def _text(self, name: str, rank: int) -> str:
         return (self.folder / f"{name}-{rank}").read_text(errors="replace")
+
+
+def end_after(seconds: int) -> None:
+    """Let this process print its stacks and end once it has computed for so long: unlike a clock's, that time does not pass while others compute."""
+    resource.setrlimit(resource.RLIMIT_CPU, (seconds, seconds + 5))
+    faulthandler.register(signal.SIGXCPU, chain=True)
 
 
 def run_ranks(

@@ -62,6 +62,17 @@ def test_every_token_of_every_document_is_a_target_once_an_epoch(data, context, 
     assert sum(length for _, length in found) == data.tokens("train")
 
 
+@pytest.mark.parametrize("context", [7, CONTEXT, 300])
+def test_the_pieces_of_many_rows_are_those_of_each(data, context):
+    batches = packed(data, context=context)
+    samples = np.random.default_rng(0).permutation(3 * batches.windows)[: batches.windows]
+    rows, starts, lengths = batches.spans(samples)
+    one_by_one = [
+        (row, *piece) for row, sample in enumerate(samples) for piece in batches.pieces_of(int(sample))
+    ]
+    assert list(zip(rows, starts, lengths, strict=True)) == one_by_one
+
+
 def test_a_row_holds_its_pieces_one_after_the_other_and_then_padding(data):
     batches, ids = packed(data), data.read("train", 0, data.tokens("train")).astype(np.int64)
     end = data.end_of_text

@@ -7,10 +7,11 @@ import signal
 from dataclasses import replace
 from pathlib import Path
 
+import numpy as np
 import pytest
 from lm_core.optim import muon
 from lm_train import cli
-from lm_train.batches import Batches
+from lm_train.batches import Batches, samples_of
 from lm_train.checkpoint import checkpoints
 from lm_train.config_file import to_toml
 from lm_train.parallel.ranks import Ranks
@@ -29,7 +30,7 @@ def config_of(home: Path):
 
 
 def record_ids(folder: Path):
-    """Each rank notes which windows it reads at each step."""
+    """Each rank notes which pieces of text (start, length) it reads at each step: a window in a row, or packed documents."""
     folder.mkdir()
 
     def prepare(rank: int) -> None:
@@ -37,7 +38,7 @@ def record_ids(folder: Path):
 
         def noted(self, step, start, stop):
             with (folder / f"ids-{rank}").open("a") as file:
-                file.write(json.dumps([step, start, self.window_starts(step)[start:stop]]) + "\n")
+                file.write(json.dumps([step, start, pieces(self, step, start, stop)]) + "\n")
             return sound(self, step, start, stop)
 
         Batches.rows = noted
@@ -45,8 +46,17 @@ def record_ids(folder: Path):
     return prepare
 
 
-def global_ids(folder: Path) -> dict[int, list[int]]:
-    """Step -> the windows of its batch, put together from what all ranks read."""
+def pieces(batches: Batches, step: int, start: int, stop: int) -> list[list[list[int]]]:
+    """Of each row its pieces of text, (start, length)."""
+    rows, starts, lengths = batches.spans(samples_of(step, start, stop, batches.batch_size))
+    return [
+        [[int(starts[i]), int(lengths[i])] for i in np.flatnonzero(rows == row)]
+        for row in range(stop - start)
+    ]
+
+
+def global_ids(folder: Path) -> dict[int, list[list[list[int]]]]:
+    """Step -> the rows of its batch, put together from what all ranks read."""
     parts: dict[int, list] = {}
     for file in folder.glob("ids-*"):
         for line in file.read_text().splitlines():
@@ -133,7 +143,7 @@ def test_a_run_stopped_on_two_ranks_goes_on_on_one_two_and_four(home, two, tmp_p
     )
     assert [rank.code for rank in stopped] == [75, 0], stopped
     assert "stopped by a signal to another rank at step 10" in stopped[0].out
-    whole = {step: Batches_of(home).window_starts(step) for step in range(STEPS)}
+    whole = {step: pieces(Batches_of(home), step, 0, 8) for step in range(STEPS)}
     for world in (1, 2, 4):
         run = home / f"runs/on-{world}"
         shutil.copytree(home / "runs/stopped", run)
@@ -152,15 +162,38 @@ def test_a_run_stopped_on_two_ranks_goes_on_on_one_two_and_four(home, two, tmp_p
     same_bits(state(again), state(home / "runs/two"))
 
 
-def test_packed_rows_of_unequal_length_weigh_the_same_on_two_ranks_as_on_one(home, tmp_path):
+def test_packed_rows_are_the_same_on_any_number_of_ranks_also_after_a_stop(home, tmp_path):
     settings = ["--config", str(home / "run.toml"), "--order", "packed", "--steps", "6"]
-    for name, world in (("packed-one", 1), ("packed-two", 2)):
-        ended = run_ranks(world, [*settings, "--name", name], tmp_path / name)
+
+    def stop_rank_1(rank: int) -> None:
+        if rank == 1:
+            at_step(3, lambda: os.kill(os.getpid(), signal.SIGTERM))
+
+    for name, world, prepare in (
+        ("packed-1", 1, record_ids(tmp_path / "ids")),
+        ("packed-2", 2, lambda rank: None),
+    ):
+        ended = run_ranks(world, [*settings, "--name", name], tmp_path / name, prepare)
         assert [rank.code for rank in ended] == [0] * world, ended
-    assert_close(home / "runs/packed-one", home / "runs/packed-two")
-    tokens = figures(home / "runs/packed-one", "tokens")
-    assert tokens == figures(home / "runs/packed-two", "tokens")
+    assert_close(home / "runs/packed-1", home / "runs/packed-2")
+    tokens = figures(home / "runs/packed-1", "tokens")
+    assert tokens == figures(home / "runs/packed-2", "tokens")
     assert 0 < tokens[-1]["tokens"] < 6 * 8 * 16  # padding is not counted
+    stopped = run_ranks(2, [*settings, "--name", "packed"], tmp_path / "stopped", stop_rank_1)
+    assert [rank.code for rank in stopped] == [75, 0], stopped
+    whole = global_ids(tmp_path / "ids")
+    assert max(len(row) for row in whole[3]) > 1  # rows of several documents
+    for world in (1, 2, 4):
+        run, ids = home / f"runs/packed-on-{world}", tmp_path / f"ids-{world}"
+        shutil.copytree(home / "runs/packed", run)
+        ended = run_ranks(world, ["--resume", str(run)], tmp_path / f"logs-{world}", record_ids(ids))
+        assert [rank.code for rank in ended] == [0] * world, ended
+        assert_close(run, home / "runs/packed-1")
+        seen = global_ids(ids)
+        assert {step: seen[step] for step in (3, 4, 5)} == {step: whole[step] for step in (3, 4, 5)}
+        assert min(seen) == 3
+    same_bits(weights(home / "runs/packed-on-2"), weights(home / "runs/packed-2"))
+    same_bits(state(home / "runs/packed-on-2"), state(home / "runs/packed-2"))
 
 
 def Batches_of(home: Path) -> Batches:

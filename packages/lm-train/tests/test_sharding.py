@@ -24,7 +24,7 @@ from run_comparison import assert_close, same_bits, state, weights
 from tiny_runs import tiny_config, tiny_corpus
 
 pytestmark = pytest.mark.skipif(not hasattr(os, "fork"), reason="forks its ranks")
-STEPS = 12
+STEPS = 20
 
 
 @pytest.fixture(scope="module")
@@ -81,7 +81,6 @@ def test_a_model_spread_over_two_ranks_trains_as_a_whole_one_and_resumes_exactly
     same_bits(state(home / "runs/full-2"), state(home / "runs/full"))
 
 
-@pytest.mark.slow
 def test_parts_within_a_machine_and_replicas_between_machines_are_the_same_model(home, tmp_path):
     two_machines = {"LOCAL_WORLD_SIZE": "2"}
     ended = run_ranks(4, arguments(home, "hybrid", "hybrid"), tmp_path, environment=two_machines)
@@ -113,7 +112,6 @@ def test_recomputed_blocks_spread_over_ranks_are_the_same_model(home, tmp_path):
     assert_close(home / "runs/recomputed", home / "runs/one")
 
 
-@pytest.mark.slow
 @pytest.mark.parametrize("optimizer", ["adamw", "lion", "adafactor"])
 def test_every_optimizer_trains_spread_as_it_does_whole(home, tmp_path, monkeypatch, optimizer):
     monkeypatch.setattr("lm_train.run.write_report", lambda run: run.report)

@@ -11,6 +11,7 @@ from lm_train.batches import Batches
 from lm_train.config import CheckpointConfig, ModelOptions, TrainConfig
 from lm_train.errors import ConfigError
 from lm_train.mixture import MixedIn, Mixture
+from lm_train.packed_batches import PackedBatches
 from lm_train.parallel import simulate as module
 from lm_train.parallel.failures import (
     Failure,
@@ -19,6 +20,7 @@ from lm_train.parallel.failures import (
     largest_world,
     read_failures,
 )
+from lm_train.parallel.made_up_text import MadeUpText
 from lm_train.parallel.ranks import Ranks
 from lm_train.parallel.simulate import Times, simulate
 from lm_train.run_errors import CheckpointError, OrderError
@@ -71,7 +73,7 @@ def test_a_failure_at_any_moment_on_any_small_world_loses_no_window_and_repeats_
         assert found.damaged == (damaged and first.seconds >= 6)
         assert found.worlds <= {1, 2, 4}
         assert found.useful + found.lost + found.saving + found.restarting >= unbroken.seconds
-        assert found.proof.windows == 6 * 4
+        assert found.proof.rows == 6 * 4
 
 
 def test_the_work_between_the_checkpoint_and_the_failure_is_done_again():
@@ -97,7 +99,28 @@ def test_a_mixture_keeps_its_order_through_failures():
     )
     found = play(config, [Failure(t, 25) for t in (5.5, 20.2, 31.0)], steps=60, world=50, batches=mixture)
     assert found.failures == 3
-    assert found.proof.windows == 60 * 50
+    assert found.proof.rows == 60 * 50
+
+
+def packed_of(batch, seed=3):
+    return PackedBatches(MadeUpText(300, 16, seed), context=16, batch=batch, seed=seed)
+
+
+def test_packed_rows_keep_every_document_through_failures():
+    config = config_of(4, 2)
+    for half in range(4, 30, 3):
+        first, second = Failure(half / 2, 3, damaged=half > 12), Failure(half / 2 + 4, 4)
+        found = play(config, [first, second], steps=12, batches=packed_of(4))
+        assert found.worlds <= {1, 2, 4}
+        assert found.proof.rows == 48
+        assert found.proof.pieces > 2 * packed_of(4).pieces  # more than two epochs of them
+    mixture = Mixture(
+        MadeUpText(900, 16, 1),
+        [MixedIn("other", MadeUpText(200, 16, 2), 0.3)],
+        context=16, batch=50, seed=1, name="first", order="packed",
+    )  # fmt: skip
+    found = play(config_of(50, 3), [Failure(20.2, 25)], steps=40, world=50, batches=mixture)
+    assert found.proof.rows == 40 * 50
 
 
 def wrong_rows(monkeypatch):
@@ -122,12 +145,33 @@ def wrong_epochs(monkeypatch):
     )
 
 
+def wrong_documents(monkeypatch):
+    """One length has one permutation too many, the same on one process and on many: its pieces come twice."""
+    sound = PackedBatches._order
+    monkeypatch.setattr(PackedBatches, "_order", lambda self, epoch, length: (
+        (lambda numbers: np.zeros_like(numbers)) if length == 16 else sound(self, epoch, length)
+    ))  # fmt: skip
+
+
+@pytest.mark.parametrize(
+    ("fault", "message"),
+    [
+        (wrong_rows, "the ranks' rows of step 0 are not the batch"),
+        (wrong_documents, "pieces of text came twice"),
+    ],
+)
+def test_a_wrong_order_of_packed_rows_is_found(fault, message, monkeypatch):
+    fault(monkeypatch)
+    with pytest.raises(OrderError, match=message):
+        play(config_of(4, 2), [Failure(4.5, 4)], batches=packed_of(4))
+
+
 @pytest.mark.parametrize(
     ("fault", "message"),
     [
         (wrong_rows, "the ranks' rows of step 0 are not the batch"),
         (wrong_resuming, "the weights have seen 5 batches after 6 steps"),
-        (wrong_epochs, "windows came twice"),
+        (wrong_epochs, "pieces of text came twice"),
     ],
 )
 def test_a_wrong_order_is_found(fault, message, monkeypatch):
@@ -194,7 +238,9 @@ def test_the_command_plays_a_trace_and_says_what_came_of_it(tmp_path, capsys):
     assert "between checkpoints (Daly); best is" in capsys.readouterr().out
     assert cli.run(["simulate", "--world", "3", "--batch", "16"]) == 2
     assert "--batch 16 cannot be shared equally by 3 processes" in capsys.readouterr().err
-    assert cli.run(["simulate", "--order", "packed"]) == 2
-    assert "simulate plays --order windows, not packed" in capsys.readouterr().err
+    assert cli.run([*command, "--trace", str(trace), "--order", "packed"]) == 0
+    out = capsys.readouterr().out
+    assert "documents or pieces of long ones in 960 rows" in out
+    assert "none lost, none repeated" in out
     assert cli.run(["simulate", "--batch", "100000", "--steps", "100000"]) == 2
     assert "--steps 500 can be played through" in capsys.readouterr().err

@@ -30,10 +30,12 @@ class Batches:
     """Training batches. `batch(step)` -> (inputs, targets), int64, (batch, context); targets are the inputs one later.
 
     windows          windows an epoch, the same number in every epoch
+    pieces           runs of tokens an epoch: as many, each window being one
     steps_per_epoch  windows / batch; a batch may lie across the end of an epoch, nothing is dropped
     """
 
     windows: int
+    pieces: int
 
     def __init__(
         self, dataset: TokenDataset, *, context: int, batch: int, seed: int, split: str = "train"
@@ -57,6 +59,7 @@ class Batches:
         # One number of windows for all epochs, such that offsets of at least 0 .. context-1 are possible behind it. What an
         # epoch leaves out at both ends is less than two windows, and other epochs have it.
         self.windows = max(1, (predicted - (self.context - 1)) // self.context)
+        self.pieces = self.windows
         self._offsets = predicted - self.windows * self.context + 1
 
     @property
@@ -101,6 +104,10 @@ class Batches:
             here = epochs == epoch
             starts[here] = offset + self.context * order(places[here])
         return starts
+
+    def spans(self, samples: Indices) -> tuple[Indices, Indices, Indices]:
+        """The runs of tokens in these samples, in their order: (which of the samples, start in the split, length) of each."""
+        return np.arange(len(samples)), self.starts(samples), np.full(len(samples), self.context)
 
     def filled(self, samples: Indices) -> Indices:
         """How many targets each of these samples has."""

@@ -75,7 +75,12 @@ class PackedBatches(Batches):
             free += here
         self._groups = best_fit(counts)
         self._filled = np.array([group.filled for group in self._groups])
-        self._ends = np.cumsum([group.rows for group in self._groups])
+        self._rows = np.array([group.rows for group in self._groups])
+        self._ends = np.cumsum(self._rows)
+        self._slots = np.array(
+            [slot for group in self._groups for slot in group.slots]
+        )  # (length, times, first)
+        self._slots_in = np.array([len(group.slots) for group in self._groups])
         self.windows = int(self._ends[-1])
 
     def _cut(self) -> Iterator[tuple[Indices, Indices, int]]:
@@ -114,6 +119,37 @@ class PackedBatches(Batches):
     def starts(self, samples: Indices) -> Indices:
         """Where the first document of each row begins in the split, in tokens."""
         return np.array([self.pieces_of(int(sample))[0][0] for sample in samples], np.int64)
+
+    def spans(self, samples: Indices) -> tuple[Indices, Indices, Indices]:
+        """`pieces_of` each sample, for many at once."""
+        epochs, places = np.divmod(samples, self.windows)
+        found = [
+            self._spans(int(epoch), np.flatnonzero(epochs == epoch), places[epochs == epoch])
+            for epoch in np.unique(epochs)
+        ]
+        rows, starts, lengths, order = (np.concatenate(each) for each in zip(*found, strict=True))
+        sorted_ = np.lexsort((order, rows))
+        return rows[sorted_], starts[sorted_], lengths[sorted_]
+
+    def _spans(self, epoch: int, here: Indices, places: Indices) -> tuple[Indices, ...]:
+        """(row, start, length, place in the row) of each piece of rows `here`, which are at `places` of an epoch."""
+        rows = self._order(epoch, 0)(places)
+        group = np.searchsorted(self._ends, rows, side="right")
+        within = rows - (self._ends - self._rows)[group]
+        row = np.repeat(np.arange(len(rows)), self._slots_in[group])  # of each slot
+        slots = self._slots[
+            _ranges((np.cumsum(self._slots_in) - self._slots_in)[group], self._slots_in[group])
+        ]
+        numbers = _ranges(
+            slots[:, 2] + within[row] * slots[:, 1], slots[:, 1]
+        )  # of each piece, among those of its length
+        row, lengths = np.repeat(row, slots[:, 1]), np.repeat(slots[:, 0], slots[:, 1])
+        by_length = np.argsort(lengths, kind="stable")
+        picked = np.empty_like(numbers)
+        for alike in np.split(by_length, np.flatnonzero(np.diff(lengths[by_length])) + 1):
+            picked[alike] = self._order(epoch, int(lengths[alike[0]]))(numbers[alike])
+        starts = self._starts[self._edges[lengths] + picked].astype(np.int64)
+        return here[row], starts, lengths, hashed(starts, self._word(epoch), _ANY_NUMBER)
 
     def filled(self, samples: Indices) -> Indices:
         epochs, places = np.divmod(samples, self.windows)
@@ -163,3 +199,8 @@ class PackedBatches(Batches):
 
     def _key(self, epoch: int) -> tuple[int | str, ...]:
         return ("lm-train packed order", ORDER_VERSION, self.seed, epoch)
+
+
+def _ranges(starts: Indices, counts: Indices) -> Indices:
+    """starts[0], starts[0] + 1 ... (counts[0] of them), starts[1] ..."""
+    return np.repeat(starts - (np.cumsum(counts) - counts), counts) + np.arange(counts.sum())

@@ -1,4 +1,4 @@
-"""What a run has read, held against what it should have: every window of every epoch once, each where one process has it."""
+"""What a run has read, held against what it should have: every piece of text once an epoch, each where one process has it."""
 
 from __future__ import annotations
 
@@ -15,39 +15,56 @@ from lm_train.run_errors import OrderError
 
 @dataclass(frozen=True)
 class Read:
-    """Rows of a batch: the text that each is from (0 without a mixture), its epoch there, and the token its window begins at."""
+    """Rows of a batch: of each the text that it is from (0 without a mixture) and its epoch there; and the pieces of text that they are made of.
+
+    Of each piece, in their order: its row, the token that it begins at, and its tokens. A window is one piece, a packed row some.
+    """
 
     texts: npt.NDArray[np.int16]
     epochs: npt.NDArray[np.int32]
+    rows: npt.NDArray[np.int32]
     starts: Indices
+    lengths: npt.NDArray[np.int32]
 
 
 @dataclass(frozen=True)
 class Proof:
-    """How much was checked: windows, and epochs of the first text."""
+    """How much was checked: rows, the pieces of text in them, and epochs of the first text."""
 
-    windows: int
+    rows: int
+    pieces: int
     epochs: float
 
 
 def rows_read(batches: Batches | Mixture, samples: Indices) -> Read:
-    """Where these samples of the run lie, as their reader looks them up."""
+    """What these samples of the run are made of, as their reader looks it up."""
+    parts = _texts(batches)
     if isinstance(batches, Batches):
-        epochs = (samples // batches.windows).astype(np.int32)
-        return Read(np.zeros(len(samples), np.int16), epochs, batches.starts(samples))
-    texts, own = batches.assigned(samples)
-    starts, epochs = np.empty_like(own), np.empty(len(own), np.int32)
+        texts, own = np.zeros(len(samples), np.int16), samples
+    else:
+        texts, own = batches.assigned(samples)
+    epochs, found = np.empty(len(own), np.int32), []
     for number in np.unique(texts):
-        here, text = texts == number, batches.parts[number]
-        starts[here], epochs[here] = text.starts(own[here]), own[here] // text.windows
-    return Read(texts.astype(np.int16), epochs, starts)
+        here = np.flatnonzero(texts == number)
+        rows, starts, lengths = parts[number].spans(own[here])
+        epochs[here] = own[here] // parts[number].windows
+        found.append((here[rows], starts, lengths))
+    rows, starts, lengths = (np.concatenate(each) for each in zip(*found, strict=True))
+    if len(found) > 1:
+        order = np.argsort(rows, kind="stable")
+        rows, starts, lengths = rows[order], starts[order], lengths[order]
+    return Read(texts.astype(np.int16), epochs, rows.astype(np.int32), starts, lengths.astype(np.int32))
+
+
+def _texts(batches: Batches | Mixture) -> list[Batches]:
+    return [batches] if isinstance(batches, Batches) else batches.parts
 
 
 def prove_order(read: list[Read], batches: Batches | Mixture, steps: int) -> Proof:
     """`read` has what each step of the finished run had read, in the order of training. Raises OrderError.
 
-    Two ways: it is step by step what a single process reads; and, whatever that is, each epoch of each text holds each of its windows
-    once, one every `context` tokens. The last epoch is not full; of a mixture the one before may lack windows of the last block.
+    Two ways: it is step by step what a single process reads; and, whatever that is, in each epoch of each text every piece comes once,
+    and no token is in two. The last epoch is not full; of a mixture the one before may lack rows of the last block.
     """
     if len(read) != steps:
         raise OrderError(f"the weights have seen {len(read):,} batches after {steps:,} steps")
@@ -58,40 +75,49 @@ def prove_order(read: list[Read], batches: Batches | Mixture, steps: int) -> Pro
             raise OrderError(
                 f"the ranks' rows of step {step:,} are not the batch that one process has: {difference}"
             )
-    whole = Read(
-        np.concatenate([ranks.texts for ranks in read]),
-        np.concatenate([ranks.epochs for ranks in read]),
-        np.concatenate([ranks.starts for ranks in read]),
-    )
-    texts = [batches] if isinstance(batches, Batches) else batches.parts
+    texts = _texts(batches)
+    row_text = np.concatenate([ranks.texts for ranks in read])
+    row_epoch = np.concatenate([ranks.epochs for ranks in read])
+    starts = np.concatenate([ranks.starts for ranks in read])
+    lengths = np.concatenate([ranks.lengths for ranks in read])
+    piece_text = np.concatenate([ranks.texts[ranks.rows] for ranks in read])
+    piece_epoch = np.concatenate([ranks.epochs[ranks.rows] for ranks in read])
     for number, text in enumerate(texts):
-        here = whole.texts == number
-        spare = BLOCK if len(texts) > 1 else 0
-        _prove_epochs(whole.starts[here], whole.epochs[here], text, number, spare)
-    return Proof(len(whole.starts), int((whole.texts == 0).sum()) / texts[0].windows)
-
-
-def _prove_epochs(
-    starts: Indices, epochs: npt.NDArray[np.int32], text: Batches, number: int, spare: int
-) -> None:
-    last = int(epochs.max(initial=-1))
-    for epoch in range(last + 1):
-        found = np.sort(starts[epochs == epoch])
-        gaps = np.diff(found)
-        repeated = int((gaps == 0).sum())
-        missing = text.windows - len(found) + repeated
-        lost = missing if missing > spare and epoch < last else 0
-        if repeated or lost or (gaps % text.context).any() or np.ptp(found) >= text.windows * text.context:
-            raise OrderError(
-                f"epoch {epoch} of text {number}: {repeated:,} of {text.windows:,} windows came twice and {lost:,} never, or they overlap"
+        last = int(row_epoch[row_text == number].max(initial=-1))
+        for epoch in range(last + 1):
+            rows = int(((row_text == number) & (row_epoch == epoch)).sum())
+            here = (piece_text == number) & (piece_epoch == epoch)
+            missing_rows = text.windows - rows
+            may_lack = epoch == last or (len(texts) > 1 and 0 < missing_rows <= BLOCK)
+            _prove_epoch(
+                starts[here], lengths[here], text.pieces, may_lack, f"epoch {epoch} of text {number}"
             )
+    return Proof(len(row_text), len(starts), int((row_text == 0).sum()) / texts[0].windows)
+
+
+def _prove_epoch(
+    starts: Indices, lengths: npt.NDArray[np.int32], pieces: int, may_lack: bool, where: str
+) -> None:
+    order = np.argsort(starts)
+    starts, ends = starts[order], starts[order] + lengths[order]
+    repeated = int((starts[1:] == starts[:-1]).sum())
+    lost = 0 if may_lack else pieces - len(starts) + repeated
+    gaps = starts[1:] - ends[:-1]
+    if repeated or lost or (gaps < 0).any() or (not may_lack and (gaps > 0).any()):
+        raise OrderError(
+            f"{where}: {repeated:,} of {pieces:,} pieces of text came twice and {lost:,} never, or they overlap or leave a gap"
+        )
 
 
 def _difference(ranks: Read, one: Read) -> str | None:
+    if len(ranks.texts) != len(one.texts):
+        return f"{len(ranks.texts):,} rows instead of {len(one.texts):,}"
     if len(ranks.starts) != len(one.starts):
-        return f"{len(ranks.starts):,} rows instead of {len(one.starts):,}"
-    wrong = np.flatnonzero((ranks.texts != one.texts) | (ranks.starts != one.starts))
+        return f"{len(ranks.starts):,} pieces of text instead of {len(one.starts):,}"
+    same_text = ranks.texts[ranks.rows] == one.texts[one.rows]
+    same_place = (ranks.rows == one.rows) & (ranks.starts == one.starts) & (ranks.lengths == one.lengths)
+    wrong = np.flatnonzero(~(same_text & same_place))
     if not len(wrong):
         return None
-    row = int(wrong[0])
-    return f"row {row} begins at token {ranks.starts[row]:,} instead of {one.starts[row]:,}"
+    place = int(wrong[0])
+    return f"row {ranks.rows[place]} has token {ranks.starts[place]:,} where it should have {one.starts[place]:,}"

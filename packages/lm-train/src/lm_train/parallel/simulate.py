@@ -52,7 +52,7 @@ class Outcome:
     saving: float = 0.0
     restarting: float = 0.0
     worlds: set[int] = field(default_factory=set)
-    proof: Proof = field(default_factory=lambda: Proof(0, 0.0))
+    proof: Proof = field(default_factory=lambda: Proof(0, 0, 0.0))
 
     @property
     def seconds(self) -> float:

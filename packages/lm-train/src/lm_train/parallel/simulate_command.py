@@ -4,7 +4,6 @@ from __future__ import annotations
 
 import math
 from collections.abc import Iterable
-from dataclasses import dataclass
 from pathlib import Path
 from typing import TYPE_CHECKING
 
@@ -22,7 +21,8 @@ if TYPE_CHECKING:
 DEFAULT_STEPS = 1000
 _EPOCHS = 2.5  # of a text that is made up
 _FAILURES = 10  # expected in a run for which nothing was said
-_BYTES_A_WINDOW, _MOST_BYTES = 80, 4_000_000_000  # measured; what the proof may take
+_BYTES_A_WINDOW, _BYTES_A_PACKED_ROW = 80, 300  # measured
+_MOST_BYTES = 4_000_000_000  # what the proof may take
 
 
 def simulate_command(
@@ -78,15 +78,12 @@ def simulate_command(
         if world < 1 or per_machine < 1 or min(save_seconds, restart_seconds, repair_hours) < 0:
             raise ConfigError("--world and --per-machine must be at least 1, times at least 0")
         Ranks(0, world).check_divides(settings.batch)
-        if settings.order != "windows":
-            raise ConfigError(
-                f"simulate plays --order windows, not {settings.order}, because its proof counts windows; leave out --order"
-            )
         steps = settings.budget_steps or DEFAULT_STEPS
-        if steps * settings.batch * _BYTES_A_WINDOW > _MOST_BYTES:
+        row = _BYTES_A_WINDOW if settings.order == "windows" else _BYTES_A_PACKED_ROW
+        if steps * settings.batch * row > _MOST_BYTES:
             raise ConfigError(
-                f"{steps:,} steps of {settings.batch:,} windows are too many to keep count of in 4 GB; "
-                f"--steps {_MOST_BYTES // _BYTES_A_WINDOW // settings.batch:,} can be played through"
+                f"{steps:,} steps of {settings.batch:,} rows are too many to keep count of in 4 GB; "
+                f"--steps {_MOST_BYTES // row // settings.batch:,} can be played through"
             )
         between = _between_failures(settings, times, steps, hours_to_failure, world)
         failures: Iterable[Failure] = (
@@ -125,9 +122,12 @@ def outcome_lines(outcome: Outcome, config: TrainConfig, times: Times, between: 
     source = "from the trace" if between is None else f"one in {clock(between)} drawn with seed {config.seed}"
     few, most = min(o.worlds), max(o.worlds)
     ranks = f"{most:,} ranks" if few == most else f"{few:,} to {most:,} ranks"
+    read = f"{count(o.proof.rows)} windows"
+    if config.order != "windows":
+        read = f"{count(o.proof.pieces)} documents or pieces of long ones in {count(o.proof.rows)} rows"
     lines = [
         f"failures   {o.failures}, {source}; run on {ranks}",
-        f"order      {o.steps:,} steps, {count(o.proof.windows)} windows, {o.proof.epochs:.2f} epochs: none lost, none repeated, each in the batch that one process has",
+        f"order      {o.steps:,} steps, {read}, {o.proof.epochs:.2f} epochs: none lost, none repeated, each in the batch that one process has",
         f"work       {o.repeated:,} steps done again; {o.saves} checkpoints, {o.damaged} of them found damaged",
         f"time       {clock(total)}: {o.useful / total:.1%} useful, {o.lost / total:.1%} lost, {o.saving / total:.1%} saving, {o.restarting / total:.1%} restarting",
     ]
@@ -166,32 +166,20 @@ def _between_failures(
 def _batches(config: TrainConfig, steps: int, text_tokens: int | None) -> Batches | Mixture:
     from lm_train.dataset import TokenDataset
     from lm_train.mixture import MixedIn, training_batches
+    from lm_train.parallel.made_up_text import MadeUpText
     from lm_train.tokens.dataset_format import DATASET_NAME
 
-    if config.order != "windows":
-        raise ConfigError(
-            f"simulate plays only --order windows, got {config.order}: it makes up tokens, not documents"
-        )
     shares = [share for _, share in config.mixed]
     made_up = text_tokens or int(steps * config.batch * config.model.context / _EPOCHS)
 
     def text(data: str, share: float) -> TokenDataset:
         if text_tokens is None and (Path(data) / DATASET_NAME).is_file():
             return TokenDataset(data, verify=False)
-        return _MadeUp(max(2 * config.model.context, int(made_up * share)))  # type: ignore[return-value]
+        length = max(2 * config.model.context, int(made_up * share))
+        return MadeUpText(length, config.model.context, config.seed)  # type: ignore[return-value]
 
     mixed = [MixedIn(data, text(data, share), share) for data, share in config.mixed]
     return training_batches(config, text(config.data, 1 - sum(shares)), mixed)
-
-
-@dataclass(frozen=True)
-class _MadeUp:
-    """As much of a dataset as its order depends on."""
-
-    length: int
-
-    def tokens(self, split: str = "train") -> int:
-        return self.length
 
 
 def _check_positive(**numbers: float | None) -> None:

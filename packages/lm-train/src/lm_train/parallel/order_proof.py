@@ -39,9 +39,8 @@ class Proof:
 def rows_read(batches: Batches | Mixture, samples: Indices) -> Read:
     """What these samples of the run are made of, as their reader looks it up."""
     parts = _texts(batches)
-    if isinstance(batches, Batches):
-        texts, own = np.zeros(len(samples), np.int16), samples
-    else:
+    texts, own = np.zeros_like(samples), samples
+    if not isinstance(batches, Batches):
         texts, own = batches.assigned(samples)
     epochs, found = np.empty(len(own), np.int32), []
     for number in np.unique(texts):

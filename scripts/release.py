@@ -1,6 +1,7 @@
 """Checks that a package can be released, and says what releasing it would do. Nothing is published from here.
 
     python scripts/release.py PACKAGE [--out FOLDER] [--import-only]      # all checks; changes nothing
+    python scripts/release.py PACKAGE --rehearse                          # also of a tree that is not ready: says why, and goes on
     python scripts/release.py PACKAGE --push-tag                          # then makes the tag and pushes it
 
   1. refusals: a tree with changes, a version without its dated heading in the CHANGELOG, a tag of another commit, a bound that
@@ -70,9 +71,11 @@ def refusals(root: Path, facts: dict[str, Any], package: str) -> Iterator[str]:
     path = root / "packages" / package / facts["release"]["changelog"]
     text = path.read_text(encoding="utf-8") if path.exists() else ""
     if not re.search(rf"^## \[?{re.escape(version)}\]? \(\d{{4}}-\d\d-\d\d\)", text, re.MULTILINE):
-        yield (
-            f"packages/{package}/{path.name}: wanted a heading with a date, ## {version} (YYYY-MM-DD); write it, and above it "
-            "nothing of later versions"
+        waits = re.search(rf"^## \[?{re.escape(version)}\]? \(unreleased\)", text, re.MULTILINE)
+        yield f"packages/{package}/{path.name}: wanted a heading with a date, ## {version} (YYYY-MM-DD); " + (
+            'write the day of the release in the place of "unreleased"'
+            if waits
+            else "write it, and above it nothing of later versions"
         )
     tag = tag_of(root, facts, package)
     if tagged(root, tag) and git(root, "rev-parse", f"{tag}^{{commit}}") != git(root, "rev-parse", "HEAD"):
@@ -150,20 +153,30 @@ def main() -> int:
         "--out", type=Path, default=ROOT / "dist", help="folder for the files (default: dist)"
     )
     parser.add_argument("--import-only", action="store_true", help="leave out the package's tests")
-    parser.add_argument(
+    how = parser.add_mutually_exclusive_group()
+    how.add_argument(
+        "--rehearse", action="store_true", help="check everything else too where the tree is not ready"
+    )
+    how.add_argument(
         "--push-tag", action="store_true", help="make the tag and push it, which starts the release"
     )
     arguments = parser.parse_args()
     facts = read_toml(ROOT / "workspace.toml")
     if reasons := list(refusals(ROOT, facts, arguments.package)):
         print("\n".join(reasons), file=sys.stderr)
-        return 1
+        if not arguments.rehearse or arguments.package not in facts["packages"]:
+            return 1
     with tempfile.TemporaryDirectory(prefix="lm-release-") as folder:
         check_artefacts(arguments.package, Path(folder), arguments.out, import_only=arguments.import_only)
     tag = tag_of(ROOT, facts, arguments.package)
     steps = [["tag", "--annotate", tag, "--message", tag], ["push", "origin", tag]]
     if tagged(ROOT, tag):
         steps = steps[1:]
+    if reasons:
+        print(
+            f"{arguments.package}: its files are right, and lie in {arguments.out}; {len(reasons)} reasons (above) stand against a release"
+        )
+        return 1
     print(f"{arguments.package} can be released; its files are in {arguments.out}")
     for step in steps:
         if arguments.push_tag:

@@ -74,7 +74,9 @@ def test_a_missing_changelog_is_refused(tree):
 def test_a_heading_that_still_says_unreleased_is_refused(tree):
     (tree / "packages/lm-small/CHANGELOG.md").write_text("# Changelog\n\n## 0.2.0 (unreleased)\n")
     commit(tree)
-    assert "wanted a heading with a date, ## 0.2.0 (YYYY-MM-DD)" in refused(tree)
+    assert refused(tree).endswith(
+        '## 0.2.0 (YYYY-MM-DD); write the day of the release in the place of "unreleased"'
+    )
 
 
 def test_a_tag_of_this_commit_is_fine_and_one_of_another_is_refused(tree):

@@ -29,6 +29,7 @@ _SMOOTHING = 0.9  # share of the old mean in the smoothed loss
 OptimizerState = tuple[dict[str, torch.Tensor], dict[str, Any]]  # tensors, and what is none
 _GROUP_NUMBERS = ("step", "s", "largest_rate")  # of schedule-free AdamW
 _ALONE = ".*torch.distributed is disabled, unavailable or uninitialized.*"
+_OF_ITSELF = "TypedStorage is deprecated"  # torch 2.10 says it of its own checkpoint writer
 
 
 @dataclass
@@ -98,6 +99,7 @@ def write_state(
     writer = StateWriter(target)
     # For good, and not inside catch_warnings, which is not for threads.
     warnings.filterwarnings("ignore", _ALONE, UserWarning)
+    warnings.filterwarnings("ignore", _OF_ITSELF, UserWarning)
     try:
         save(kept.tensors, storage_writer=writer, no_dist=True)
     except CheckpointException as error:  # a BaseException that hides what went wrong, by rank

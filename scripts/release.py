@@ -33,7 +33,7 @@ ROOT = test_packages.ROOT
 
 # SPDX names and the classifiers' words for them. What is not here is looked at by a person, and then added or dropped.
 PERMISSIVE = {
-    "0BSD", "Apache-2.0", "BSD", "BSD-2-Clause", "BSD-3-Clause", "CC0-1.0", "CNRI-Python", "HPND", "ISC", "MIT", "MIT-0", "MIT-CMU",
+    "0BSD", "Apache-2.0", "Apache-2.0 WITH LLVM-exception", "BSD", "BSD-2-Clause", "BSD-3-Clause", "BSL-1.0", "CC0-1.0", "CNRI-Python", "HPND", "ISC", "MIT", "MIT-0", "MIT-CMU",
     "PSF-2.0", "Python-2.0", "Unlicense", "Zlib", "bzip2-1.0.6",
     "Apache 2.0", "Apache License 2.0", "Apache License, Version 2.0", "Apache Software License", "Apache", "BSD License", "BSD 3-Clause",
     "BSD-3-Clause License", "MIT License", "ISC License (ISCL)", "Python Software Foundation License", "The Unlicense (Unlicense)",

@@ -40,11 +40,12 @@ def test_the_example_writes_with_the_newest_run(in_a_folder_with_a_run, monkeypa
 
 def test_every_option_that_the_readme_names_is_in_the_help(capsys):
     for command in ([], ["export"], ["quality"], ["verify"]):
-        run([*command, "--help"])
+        run([*command, "--help-all"])
     shown = capsys.readouterr().out
     for option in set(re.findall(r"--[a-z][a-z-]+", README.read_text(encoding="utf-8"))) - {
         "--package",
         "--help",
+        "--help-all",
     }:
         assert option in shown, option
 

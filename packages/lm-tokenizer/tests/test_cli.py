@@ -217,3 +217,10 @@ def test_every_command_has_help(capsys: pytest.CaptureFixture[str]):
             main([*command, "--help"])
         assert end.value.code == 0
         assert "usage: lm-tokenizer" in capsys.readouterr().out
+
+
+def test_a_file_that_is_not_there_is_named_without_the_systems_number(
+    folder: Path, capsys: pytest.CaptureFixture[str]
+):
+    assert main(["encode", "nowhere.txt", "-t", "tokenizer.json"]) == 2
+    assert capsys.readouterr().err == "lm-tokenizer encode: nowhere.txt: No such file or directory\n"

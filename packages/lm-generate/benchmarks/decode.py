@@ -1,12 +1,13 @@
-"""Decode speed of one model at several batch sizes, beside transformers' generate, taking turns in every round.
+"""Decode speed of one model at several batch sizes, beside the other engines that are installed, taking turns in every round.
 
     python benchmarks/decode.py                       # a random model of the size "S"; batches of 1, 8 and 32
+    python benchmarks/decode.py --dtype int8          # float16 or int8 weights
     python benchmarks/decode.py MODEL_FOLDER --batch 1 4 --threads 1 --json
 
 Figures are new tokens a second, all rows together, after the prompt has been read: the time of N tokens less
-the time of one. `transformers` writes equal-length prompts, its best case (it would pad ragged ones). Both write
-greedily and must agree on the tokens. The ratio is the median of the rounds' own ratios, so a machine that slows
-down for a while slows both.
+the time of one. Prompts have equal lengths, the others' best case (transformers would pad ragged ones). All write
+greedily; how many rows have the very tokens that ours have is shown. The ratio is the median of the rounds' own ratios,
+so a machine that slows down for a while slows all. `peers.py` says which engines, and how to install them.
 """
 
 import argparse
@@ -19,34 +20,20 @@ from pathlib import Path
 
 import torch
 from latency import make_model
-from lm_generate import Engine, load
-from transformers import AutoModelForCausalLM
+from lm_generate import load
+from peers import Tokens, Write, peers
 
-Tokens = list[list[int]]
+DTYPES = {"float32": None, "float16": torch.float16, "int8": torch.int8}
 
 
-def ours(engine: Engine, prompts: Tokens, new: int) -> tuple[float, Tokens]:
+def measure(write: Write, prompts: Tokens, new: int) -> tuple[float, Tokens]:
+    """New tokens a second, all rows together, and the tokens."""
     seconds, rows = [], []
     for count in (1, new):
         started = time.perf_counter()
-        rows = engine.batch(prompts, max_tokens=count, temperature=0, stop_ids=())
+        rows = write(prompts, count)
         seconds.append(time.perf_counter() - started)
-    return len(prompts) * (new - 1) / (seconds[1] - seconds[0]), [list(row.ids) for row in rows]
-
-
-def theirs(
-    model: torch.nn.Module, prompts: Tokens, new: int, unknown: list[list[int]] | None
-) -> tuple[float, Tokens]:
-    ids = torch.tensor(prompts)
-    seconds = []
-    for count in (1, new):
-        started = time.perf_counter()
-        out = model.generate(
-            ids, attention_mask=torch.ones_like(ids), do_sample=False, eos_token_id=None, pad_token_id=0,
-            min_new_tokens=count, max_new_tokens=count, bad_words_ids=unknown,
-        )  # fmt: skip
-        seconds.append(time.perf_counter() - started)
-    return len(prompts) * (new - 1) / (seconds[1] - seconds[0]), out[:, ids.shape[1] :].tolist()
+    return len(prompts) * (new - 1) / (seconds[1] - seconds[0]), rows
 
 
 def main() -> None:
@@ -55,6 +42,7 @@ def main() -> None:
     )
     parser.add_argument("model", nargs="?", help="a model folder; without one a random model is made")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32])
+    parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights")
     parser.add_argument("--prompt", type=int, default=128, help="prompt tokens (default 128)")
     parser.add_argument("--new", type=int, default=48, help="tokens to write (default 48)")
     parser.add_argument("--rounds", type=int, default=5)
@@ -64,50 +52,56 @@ def main() -> None:
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as made:
         folder = Path(arguments.model) if arguments.model else make_model(Path(made))
-        engine = load(folder)
-        peer = AutoModelForCausalLM.from_pretrained(folder, dtype=engine.dtype).eval()
-        unknown = [[id] for id in range(engine.config.vocab_size) if id not in engine.tokenizer.vocab] or None
-        table, rows = {}, []
+        whole = load(folder)
+        engine = whole if arguments.dtype == "float32" else load(folder, dtype=DTYPES[arguments.dtype])
+
+        def ours(prompts: Tokens, count: int) -> Tokens:
+            return [
+                list(row.ids) for row in engine.batch(prompts, max_tokens=count, temperature=0, stop_ids=())
+            ]
+
+        contenders = {"lm-generate": ours} | peers(
+            whole, folder, Path(made), arguments.dtype, arguments.threads
+        )
+        rows = []
         for batch in arguments.batch:
             prompts = [
                 [(31 * i + 7 * row) % min(256, engine.config.vocab_size) for i in range(arguments.prompt)]
                 for row in range(batch)
             ]
-            mine, other, agree = [], [], 0
+            runs: dict[str, list[float]] = {name: [] for name in contenders}
+            written: dict[str, Tokens] = {}
             for _ in range(arguments.rounds + 1):
-                speed, tokens = ours(engine, prompts, arguments.new)
-                mine.append(speed)
-                speed, expected = theirs(peer, prompts, arguments.new, unknown)
-                other.append(speed)
-                agree = sum(a == b for a, b in zip(tokens, expected, strict=True))
-            ratios = [a / b for a, b in zip(mine[1:], other[1:], strict=True)]  # the first round warms up
+                for name, write in contenders.items():
+                    speed, written[name] = measure(write, prompts, arguments.new)
+                    runs[name].append(speed)
+            kind = "" if arguments.dtype == "float32" else f", {arguments.dtype}"
             rows.append(
                 {
-                    "case": f"{batch} row{'s' * (batch > 1)}, {arguments.threads} threads",
+                    "case": f"{batch} row{'s' * (batch > 1)}, {arguments.threads} threads{kind}",
                     "measure": "decoding",
                     "unit": "tokens/s",
                     "better": "higher",
-                    "runs": {"lm-generate": mine[1:], "transformers": other[1:]},
+                    "runs": {name: speeds[1:] for name, speeds in runs.items()},  # the first warms up
                 }
             )
-            table[batch] = {
-                "lm-generate": statistics.median(mine[1:]),
-                "transformers": statistics.median(other[1:]),
-                "ratio": statistics.median(ratios),
-                "ratio least": min(ratios),
-                "ratio most": max(ratios),
-                "rows that agree": agree,
-            }
-    load_average = os.getloadavg()[0]
+            if not arguments.json:
+                show(batch, rows[-1]["runs"], written)
     if arguments.json:
         print(json.dumps({"rows": rows}))
-        return
-    print(f"tokens/s; {arguments.threads} threads, load of the machine {load_average:.1f}")
-    print(f"{'batch':>5}{'lm-generate':>13}{'transformers':>14}{'ratio (least-most)':>22}   same rows")
-    for batch, row in table.items():
-        spread = f"{row['ratio']:.2f} ({row['ratio least']:.2f}-{row['ratio most']:.2f})"
+    else:
+        print(f"{arguments.threads} threads, load of the machine {os.getloadavg()[0]:.1f}")
+
+
+def show(batch: int, runs: dict[str, list[float]], written: dict[str, Tokens]) -> None:
+    mine = runs["lm-generate"]
+    for name, speeds in runs.items():
+        ratios = [a / b for a, b in zip(mine, speeds, strict=True)]
+        same = sum(a == b for a, b in zip(written["lm-generate"], written[name], strict=True))
         print(
-            f"{batch:>5}{row['lm-generate']:13.0f}{row['transformers']:14.0f}{spread:>22}   {row['rows that agree']}"
+            f"{batch:>3} rows  {name:14}{statistics.median(speeds):8.0f} tokens/s; ours is {statistics.median(ratios):.2f} times as "
+            f"fast ({min(ratios):.2f}-{max(ratios):.2f}); {same} of {batch} rows the same",
+            flush=True,
         )
 
 

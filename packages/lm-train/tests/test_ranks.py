@@ -2,8 +2,10 @@
 
 import json
 import os
+import random
 import shutil
 import signal
+import time
 from dataclasses import replace
 from pathlib import Path
 
@@ -80,9 +82,19 @@ def home(tmp_path_factory):
 
 @pytest.fixture(scope="module")
 def two(home):
-    """The run `two`, on two ranks, unbroken, which note how many matrices they orthogonalize; how each rank ended."""
+    """The run `two`, on two ranks, unbroken, which note how many matrices they orthogonalize; how each rank ended.
+
+    The clock of rank 1 jumps by years at every look.
+    """
     command = ["--config", str(home / "run.toml"), "--name", "two"]
-    return run_ranks(2, command, home / "logs-two", lambda rank: note_matrices(home / f"matrices-{rank}"))
+
+    def prepare(rank: int) -> None:
+        note_matrices(home / f"matrices-{rank}")
+        if rank == 1:
+            rng, sound = random.Random(5), time.time
+            time.time = lambda: sound() + rng.uniform(-1e9, 1e9)
+
+    return run_ranks(2, command, home / "logs-two", prepare)
 
 
 def note_matrices(file: Path) -> None:
@@ -96,7 +108,7 @@ def note_matrices(file: Path) -> None:
     muon.orthogonalize_fast = noted
 
 
-def test_two_ranks_train_as_one_does(home, two):
+def test_two_ranks_train_as_one_does_though_the_clock_of_one_jumps(home, two):
     assert [rank.code for rank in two] == [0, 0], two
     assert_close(home / "runs/one", home / "runs/two")
 

@@ -106,6 +106,13 @@ impl Counts {
         Ok(Self { file, options })
     }
 
+    /// Adds the pretokens of a block of documents.
+    pub fn add_documents(&mut self, py: Python<'_>, documents: &lm_bpe::Documents) -> PyResult<()> {
+        let options = self.options.clone();
+        let total = documents.text_bytes() as u64;
+        self.add(py, None, Some(total), |tick| lm_bpe::count_documents(documents, &options, tick))
+    }
+
     /// Adds what `count` counts; after an error or Ctrl-C nothing is added.
     fn add(
         &mut self,

@@ -121,7 +121,7 @@ fn checked<'a>(py: Python<'_>, texts: &'a [Bound<'_, PyString>], policy: &Policy
 }
 
 /// The same error, which says which of several texts it is about.
-fn in_text(py: Python<'_>, index: usize, error: PyErr) -> PyErr {
+pub fn in_text(py: Python<'_>, index: usize, error: PyErr) -> PyErr {
     let class = error.get_type(py).name().map(|name| name.to_string());
     match class.as_deref() {
         Ok(class @ ("SpecialTokenError" | "InvalidTextError")) => {

@@ -18,6 +18,7 @@ pub struct Buffer(Numbers);
 enum Numbers {
     Ids(Vec<u32>),
     Offsets(Vec<i64>),
+    Bytes(Vec<u8>),
 }
 
 /// Python's integers of ids, each made when it is first wanted: a list holds references to them and no integers of its
@@ -58,6 +59,10 @@ impl Buffer {
         Self(Numbers::Offsets(offsets))
     }
 
+    pub fn bytes(bytes: Vec<u8>) -> Self {
+        Self(Numbers::Bytes(bytes))
+    }
+
     pub fn into_view(self, py: Python<'_>) -> PyResult<Bound<'_, PyMemoryView>> {
         PyMemoryView::from(Bound::new(py, self)?.as_any())
     }
@@ -72,6 +77,7 @@ impl Buffer {
         let (start, length) = match &mut slf.borrow_mut().0 {
             Numbers::Ids(ids) => (ids.as_mut_ptr().cast::<c_void>(), size_of_val(ids.as_slice())),
             Numbers::Offsets(offsets) => (offsets.as_mut_ptr().cast::<c_void>(), size_of_val(offsets.as_slice())),
+            Numbers::Bytes(bytes) => (bytes.as_mut_ptr().cast::<c_void>(), bytes.len()),
         };
         // SAFETY: `view` is the caller's to be filled; the numbers are never moved, and the view holds a reference to its owner.
         match unsafe { ffi::PyBuffer_FillInfo(view, slf.as_ptr(), start, length as isize, 0, flags) } {

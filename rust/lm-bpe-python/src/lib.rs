@@ -5,6 +5,7 @@ use pyo3::prelude::*;
 mod core;
 mod counts;
 mod decode;
+mod documents;
 mod encode;
 mod errors;
 mod ids;
@@ -17,5 +18,7 @@ mod watch;
 fn _rust(module: &Bound<'_, PyModule>) -> PyResult<()> {
     module.add_class::<core::Core>()?;
     module.add_class::<counts::Counts>()?;
+    module.add_class::<documents::Reader>()?;
+    module.add_class::<documents::Documents>()?;
     module.add_class::<ids::Buffer>()
 }

@@ -2,6 +2,7 @@
 
 from lm_tokenizer.counts import PretokenCounts
 from lm_tokenizer.decode_stream import DecodeStream
+from lm_tokenizer.documents import DocumentReader, Documents, EncodedDocuments
 from lm_tokenizer.errors import (
     DecodeError,
     FileAccessError,
@@ -21,6 +22,9 @@ __all__ = [
     "PATTERN_NAMES",
     "DecodeError",
     "DecodeStream",
+    "DocumentReader",
+    "Documents",
+    "EncodedDocuments",
     "FileAccessError",
     "FileEncoding",
     "InvalidTextError",

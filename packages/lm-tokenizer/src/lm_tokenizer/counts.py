@@ -4,10 +4,14 @@ from __future__ import annotations
 
 import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
+from typing import TYPE_CHECKING
 
 from lm_tokenizer import _rust
 from lm_tokenizer.errors import TokenizerError
 from lm_tokenizer.types import Progress, ProgressFunction, StrPath
+
+if TYPE_CHECKING:
+    from lm_tokenizer.documents import Documents
 
 
 class PretokenCounts:
@@ -85,6 +89,10 @@ class PretokenCounts:
         Files whose names end in `.gz` or `.zst` are unpacked as they are read.
         """
         self._core.add_files(paths(files), as_progress(progress))
+
+    def add_documents(self, documents: Documents) -> None:
+        """Counts a block of documents that a `DocumentReader` read, each cut by itself, on all threads."""
+        documents._core.count(self._core)
 
     def save(self, path: StrPath) -> None:
         """Writes the counts, whole or not at all; see docs/tokenizer-format.md."""

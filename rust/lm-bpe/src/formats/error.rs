@@ -4,12 +4,12 @@ use std::path::Path;
 use crate::Error;
 
 /// An error about one place of a file ("line 3", "model.merges[17]"); an empty `entry` is the whole file.
-pub(super) fn wrong(file: &Path, entry: impl Into<String>, problem: impl Into<String>) -> Error {
+pub(crate) fn wrong(file: &Path, entry: impl Into<String>, problem: impl Into<String>) -> Error {
     Error::Format { file: file.display().to_string(), entry: entry.into(), problem: problem.into() }
 }
 
 /// The operating system's refusal to read or write `file`.
-pub(super) fn io(file: &Path, error: &std::io::Error) -> Error {
+pub(crate) fn io(file: &Path, error: &std::io::Error) -> Error {
     Error::Io { path: file.display().to_string(), problem: error.to_string() }
 }
 

@@ -15,6 +15,6 @@ pub mod token_file;
 pub mod tokenizer_json;
 pub mod vocab_merges;
 
-mod error;
+pub(crate) mod error;
 mod files;
 mod json_map;

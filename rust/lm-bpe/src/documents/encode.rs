@@ -1,0 +1,159 @@
+//! A block of documents to the bytes of its ids, on all threads.
+use std::ops::Range;
+use std::sync::atomic::{AtomicUsize, Ordering};
+use std::sync::{Mutex, PoisonError};
+
+use super::Documents;
+use crate::encode::moved;
+use crate::threads::{Progress, lock, share, threads};
+use crate::windows::chunks;
+use crate::{Encoder, EncoderPool, Error, SpecialTokens};
+
+/// Bytes of text that a thread takes at a time.
+const CHUNK: usize = 1 << 18;
+
+/// What a block of documents became.
+#[derive(Debug, Clone, Default, PartialEq, Eq)]
+pub struct EncodedDocuments {
+    /// The ids, little-endian u16 or u32 in a row.
+    pub bytes: Vec<u8>,
+    /// Where documents end, in ids, what is appended included.
+    pub ends: Vec<i64>,
+    /// `None` where there is no id.
+    pub largest_id: Option<u32>,
+}
+
+/// Pieces of documents, or parts of a long one, that one thread encodes in one go.
+struct Task {
+    parts: Vec<(Range<usize>, bool)>,
+}
+
+/// Encodes a block of documents, each by itself; special tokens in their text are ordinary text. `append` is put after each document that
+/// ends; ids are u32 if `wide`, else u16, which every id of the vocabulary must fit.
+///
+/// Fails with the place of the first piece that cannot be encoded and its error, or with [`Error::Interrupted`].
+pub fn encode_documents(
+    pool: &mut EncoderPool,
+    documents: &Documents,
+    append: Option<u32>,
+    wide: bool,
+    progress: &mut Progress<'_>,
+) -> Result<EncodedDocuments, (usize, Error)> {
+    let tasks = tasks(documents);
+    let results: Vec<_> = tasks.iter().map(|_| Mutex::new((EncodedDocuments::default(), Ok(())))).collect();
+    let next = AtomicUsize::new(0);
+    let (encoders, stop) = pool.stoppable(threads(0).min(tasks.len()));
+    let mut states: Vec<_> = encoders.iter_mut().map(|encoder| (encoder, Vec::new())).collect();
+    let outcome = share(&mut states, &stop, progress, |(encoder, ids)| {
+        let index = next.fetch_add(1, Ordering::Relaxed);
+        let Some(task) = tasks.get(index) else { return Ok(None) };
+        // Tasks are handed out in order and always finished, so the first failure is found whoever fails first.
+        let (encoded, done) = &mut *lock(&results[index]); // which nobody else wants
+        *done = encode_task(encoder, documents, task, append, ids, encoded);
+        (encoded.bytes, encoded.largest_id) = (narrowed(ids, wide), ids.iter().max().copied());
+        done.clone().map(|()| Some(task.bytes()))
+    });
+    if outcome == Err(Error::Interrupted) {
+        return Err((0, Error::Interrupted));
+    }
+    let results: Vec<_> =
+        results.into_iter().map(|result| result.into_inner().unwrap_or_else(PoisonError::into_inner)).collect();
+    let parts: Vec<_> = results
+        .into_iter()
+        .map(|(part, done)| done.map(|()| part))
+        .collect::<Result<_, _>>()
+        .map_err(|error| in_piece(documents, error))?;
+    let mut all = EncodedDocuments::default();
+    all.bytes.reserve_exact(parts.iter().map(|part| part.bytes.len()).sum());
+    all.ends.reserve_exact(parts.iter().map(|part| part.ends.len()).sum());
+    let width = if wide { 4 } else { 2 };
+    all.largest_id = parts.iter().filter_map(|part| part.largest_id).max();
+    for part in parts {
+        let before = (all.bytes.len() / width) as i64;
+        all.ends.extend(part.ends.iter().map(|end| before + end));
+        all.bytes.extend_from_slice(&part.bytes);
+    }
+    Ok(all)
+}
+
+impl Task {
+    fn bytes(&self) -> usize {
+        self.parts.iter().map(|(range, _)| range.len()).sum()
+    }
+}
+
+/// The ids of one task, and where documents end in them.
+fn encode_task(
+    encoder: &mut Encoder,
+    documents: &Documents,
+    task: &Task,
+    append: Option<u32>,
+    ids: &mut Vec<u32>,
+    encoded: &mut EncodedDocuments,
+) -> Result<(), Error> {
+    ids.clear();
+    for (range, ends) in &task.parts {
+        let text = &documents.text()[range.clone()];
+        encoder.encode_ordinary(text, ids).map_err(|error| moved(error, range.start))?;
+        if *ends {
+            ids.extend(append);
+            encoded.ends.push(ids.len() as i64);
+        }
+    }
+    Ok(())
+}
+
+/// The pieces in lists of about [`CHUNK`] bytes; a longer piece is cut at safe places.
+fn tasks(documents: &Documents) -> Vec<Task> {
+    let (none, mut tasks, mut parts, mut held) = (SpecialTokens::default(), Vec::new(), Vec::new(), 0);
+    for piece in documents.pieces() {
+        let start = piece.range.start;
+        let mut ranges = match piece.range.len() {
+            0..=CHUNK => vec![0..piece.range.len()],
+            _ => chunks(crate::Pattern::Gpt2, &none, documents.bytes(piece), CHUNK), // a cut is one for every pattern
+        };
+        let end = ranges.pop().unwrap_or(0..0);
+        for (range, last) in ranges.into_iter().map(|range| (range, false)).chain([(end, piece.last)]) {
+            held += range.len();
+            parts.push((start + range.start..start + range.end, last));
+            if held >= CHUNK {
+                tasks.push(Task { parts: std::mem::take(&mut parts) });
+                held = 0;
+            }
+        }
+    }
+    if !parts.is_empty() {
+        tasks.push(Task { parts });
+    }
+    tasks
+}
+
+/// Ids as they stand in a file.
+fn narrowed(ids: &[u32], wide: bool) -> Vec<u8> {
+    let mut bytes = vec![0; ids.len() * if wide { 4 } else { 2 }];
+    if wide {
+        bytes.chunks_exact_mut(4).zip(ids).for_each(|(bytes, id)| bytes.copy_from_slice(&id.to_le_bytes()));
+    } else {
+        let narrow = |id: &u32| (*id as u16).to_le_bytes();
+        bytes.chunks_exact_mut(2).zip(ids).for_each(|(bytes, id)| bytes.copy_from_slice(&narrow(id)));
+    }
+    bytes
+}
+
+/// An error at a place of the block's text, told for the piece that it lies in.
+fn in_piece(documents: &Documents, error: Error) -> (usize, Error) {
+    let at = match error {
+        Error::UnknownCharacter { position, .. } | Error::NotUtf8 { position } => position,
+        error => return (0, error),
+    };
+    let pieces = documents.pieces();
+    let place = pieces.partition_point(|piece| piece.range.end <= at).min(pieces.len().saturating_sub(1));
+    let error = match (error, pieces.get(place)) {
+        (Error::UnknownCharacter { character, position }, Some(piece)) => {
+            Error::UnknownCharacter { character, position: position - piece.range.start }
+        }
+        (Error::NotUtf8 { position }, Some(piece)) => Error::NotUtf8 { position: position - piece.range.start },
+        (error, _) => error,
+    };
+    (place, error)
+}

@@ -48,14 +48,24 @@ def test_building_saving_loading_and_training_a_model_brings_in_no_compiler(brou
 
 
 def test_everything_that_is_listed_is_there_and_nothing_else_is():
-    import lm_core
-
+    assert all(hasattr(lm_core, name) for name in lm_core.__all__)  # looked up now, and kept
     public = {
         name
         for name, value in vars(lm_core).items()
         if not name.startswith("_") and not isinstance(value, types.ModuleType)
     }
-    assert public == set(lm_core.__all__)
+    assert public - {"TYPE_CHECKING", "Any", "import_module"} == set(lm_core.__all__)
+    with pytest.raises(AttributeError, match="'lm_core' has no attribute 'nothing'"):
+        _ = lm_core.nothing
+
+
+def test_what_needs_no_model_needs_no_torch():
+    command = [
+        sys.executable,
+        "-c",
+        "import sys, lm_core.manifest, lm_core.atomic_folder; sys.exit('torch' in sys.modules)",
+    ]
+    assert subprocess.run(command, check=False).returncode == 0
 
 
 def test_modules_import_each_other_in_one_order_and_never_inside_a_function():

@@ -14,7 +14,7 @@ from lm_train.errors import BusyFolderError, ConfigError, DatasetError, SourceEr
 from lm_train.lock import locked
 from lm_train.prepare import prepare
 from lm_train.texts.stories import story
-from lm_train.tokens import encode_documents
+from lm_train.tokens import encode_blocks, encode_documents
 
 STORIES = [story(number) for number in range(150)]
 
@@ -104,6 +104,7 @@ def test_a_long_document_has_the_ids_of_its_uncut_text(tmp_path, monkeypatch):
 def test_how_much_is_encoded_at_once_changes_nothing(corpus, tmp_path, monkeypatch, size):
     whole = prepare(corpus, tmp_path / "whole", vocab_size=300, shard_tokens=2_000)
     monkeypatch.setattr(encode_documents, "ENCODED_AT_ONCE", size)
+    monkeypatch.setattr(encode_blocks, "BLOCK_BYTES", size)
     prepare(corpus, tmp_path / "parts", vocab_size=300, shard_tokens=2_000)
     assert digest(tmp_path / "parts") == digest(tmp_path / "whole")
     assert len(whole.info.splits["train"]) > 5

@@ -12,6 +12,7 @@ from __future__ import annotations
 
 import hashlib
 import math
+from collections.abc import Iterable
 from typing import Any
 
 import numpy as np
@@ -36,6 +37,17 @@ def keyed_words(*parts: int | str, count: int) -> list[int]:
 def keyed_below(limit: int, *parts: int | str) -> int:
     """A number in 0 .. limit-1 that depends on `parts`, uniform up to limit / 2**64."""
     return keyed_words(*parts, count=1)[0] * limit >> 64
+
+
+def keyed_below_each(limit: int, *parts: int | str, each: Iterable[int]) -> list[int]:
+    """`keyed_below(limit, *parts, number)` for each number, at half the cost."""
+    begun = hashlib.blake2b("".join(f"{part}/" for part in parts).encode(), digest_size=8)
+    found = []
+    for number in each:
+        whole = begun.copy()
+        whole.update(b"%d/0" % number)
+        found.append(int.from_bytes(whole.digest(), "little") * limit >> 64)
+    return found
 
 
 class Permutation:

@@ -1,6 +1,6 @@
 """Text -> tokenizer -> token dataset folder: `prepare(["corpus.txt"], "datasets/corpus")`.
 
-  1. every text is read once: checked, counted, hashed (a dataset of the same text and settings is there already: done)
+  1. every text is read once (plain text that a given tokenizer encodes is not: steps 1 and 4 are one, texts/blocks.py): checked, counted, hashed (a dataset of the same text and settings is there already: done)
   2. the documents to hold out are chosen (held_out.py)
   3. the tokenizer is loaded, or trained on the documents that are not held out
   4. the text is read again, encoded by all cores a few megabytes at a time, and written (dataset_writer.py)
@@ -32,18 +32,21 @@ from lm_tokenizer import Tokenizer
 from lm_train.dataset import TokenDataset
 from lm_train.errors import ConfigError, SourceError, TooFewTokensError
 from lm_train.lock import locked
+from lm_train.texts.blocks import Blocks, holds_documents, plain_files
 from lm_train.texts.sources import Source, open_sources
 from lm_train.texts.text_files import SEPARATOR
-from lm_train.texts.text_scan import Progress, scan_texts
+from lm_train.texts.text_scan import Progress, Scan, scan_texts
 from lm_train.tokens.dataset_format import DatasetInfo, dtype_for, write_info
 from lm_train.tokens.dataset_writer import SplitWriter
+from lm_train.tokens.encode_blocks import BLOCK_BYTES, encode_blocks
 from lm_train.tokens.encode_documents import ENCODED_AT_ONCE, encode_documents
-from lm_train.tokens.held_out import SplitPiece, choose_rule, split_pieces
+from lm_train.tokens.held_out import SplitPiece, choose_rule, documents_in_group, split_pieces
 from lm_train.tokens.partial import Partial
 from lm_train.tokens.prepared_before import prepared_before, remove_leftovers, without_name
 from lm_train.tokens.tasks import Engine
 from lm_train.tokens.text_tokenizer import (
     CHARACTERS,
+    COUNTED_BYTES,
     END_OF_TEXT,
     end_of_text_id,
     given_tokenizer,
@@ -111,7 +114,20 @@ def prepare(
                 valid, spool=spools[1], field=field, separator=separator, seed=seed, progress=progress
             )
         by_character = tokenizer == CHARACTERS
-        scan = scan_texts(train_texts, by_character, progress)
+        files = None if engine or by_character else plain_files(train_texts, valid_texts)
+        share = 0 if valid_texts else valid_share
+        # With a tokenizer at hand and nothing to compare with, all that must be known beforehand is whether there are many documents.
+        in_one_go = (
+            files is not None
+            and given is not None
+            and not folder.exists()
+            and holds_documents(files[0], documents_in_group(share))
+        )
+        scan = (
+            Scan([], documents_in_group(share), sum(source.size for source in train_texts), frozenset())
+            if in_one_go
+            else scan_texts(train_texts, by_character, progress)
+        )
         valid_scan = scan_texts(valid_texts, by_character, progress)
         settings = {
             "tokenizer": given.fingerprint if given else tokenizer if tokenizer == CHARACTERS else "bpe",
@@ -122,14 +138,14 @@ def prepare(
             "seed": seed,
             "shard_tokens": shard_tokens,
         }
-        if done := prepared_before(folder, scan.sources, settings, replace=replace):
+        if not in_one_go and (done := prepared_before(folder, scan.sources, settings, replace=replace)):
             return done
         if scan.documents == 0 or (valid_texts and valid_scan.documents == 0):
             raise SourceError(
                 f"{_names(train_texts if scan.documents == 0 else valid_texts)} holds no text, only white space"
             )
 
-        rule = choose_rule(scan.documents, scan.text_bytes, 0 if valid_texts else valid_share, seed)
+        rule = choose_rule(scan.documents, scan.text_bytes, share, seed)
 
         def documents() -> Iterator[SplitPiece]:
             train = split_pieces(chain.from_iterable(source.pieces() for source in train_texts), rule)
@@ -140,7 +156,7 @@ def prepare(
         job = {
             "sources": [without_name(source) for source in scan.sources],
             "settings": settings,
-            "characters_at_once": ENCODED_AT_ONCE,
+            "at_once": f"{BLOCK_BYTES} bytes" if files else f"{ENCODED_AT_ONCE} characters",
         }
         partial = Partial(folder, job)
         try:
@@ -158,12 +174,20 @@ def prepare(
                         end_of_text,
                         progress,
                         engine,
+                        (Blocks(files[0], COUNTED_BYTES, hashed=False), rule) if files else None,
                     )
                 tok.save(partial.path)
                 end_id = end_of_text_id(tok, end_of_text)
-                splits = encode_documents(
-                    partial, tok, end_id, documents(), total, shard_tokens, progress, engine
-                )
+                if files:
+                    splits, read = encode_blocks(
+                        partial, tok, end_id, files, rule, total, shard_tokens, progress
+                    )
+                else:
+                    splits = encode_documents(
+                        partial, tok, end_id, documents(), total, shard_tokens, progress, engine
+                    )
+                if in_one_go:  # now the text's length is known
+                    total = valid_scan.text_bytes + sum(row["bytes"] for row in read)
                 _refuse_changed(splits, total)
                 _refuse_empty(splits, rule.rule != "none" or bool(valid_texts), total)
                 info = DatasetInfo(
@@ -175,7 +199,7 @@ def prepare(
                         path.name: digest_file(path) for path in sorted(partial.path.glob("tokenizer*.json"))
                     },
                     splits={split: writer.shards for split, writer in splits.items() if writer.shards},
-                    sources=scan.sources,
+                    sources=read if files else scan.sources,
                     settings=settings,
                 )
                 write_info(partial.path, info)
@@ -183,6 +207,12 @@ def prepare(
         except DiskFullError as error:
             partial.leave()
             raise DiskFullError(_how_to_go_on(error, partial, total)) from error
+        except SourceError:
+            if in_one_go:  # what is there is good as far as its mark: the next call compares, and goes on
+                partial.leave()
+            else:
+                partial.remove()
+            raise
         except Exception:
             partial.remove()
             raise

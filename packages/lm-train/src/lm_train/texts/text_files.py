@@ -57,6 +57,13 @@ def read_pieces(
             yield from split_documents(_decoded(blocks, name), separator)
 
 
+def check_file(path: Path | str, name: str) -> None:
+    """Raises the `SourceError` of the first fault of a plain text file."""
+    with _opened(path, name) as file:
+        for _ in _decoded(unpacked(file, name), name):
+            pass
+
+
 def groups(pieces: Iterator[AnyPiece], characters: int) -> Iterator[list[AnyPiece]]:
     """The pieces in lists of about so many characters, the same each time; what stands second to last in a piece is its text."""
     group: list[AnyPiece] = []

@@ -7,10 +7,12 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lm_train.texts.sources import Source
+from lm_train.texts.blocks import Blocks, is_plain
+from lm_train.texts.sources import Files, Source
 from lm_train.texts.text_files import groups
 
 READ_AT_ONCE = 1 << 20  # characters
+BLOCK_BYTES = 1 << 23
 Progress = Callable[[str, int, int], None]
 
 
@@ -30,6 +32,11 @@ def scan_texts(sources: list[Source], by_character: bool, progress: Progress | N
     characters: set[str] = set()
     total = 0 if any(source.size == 0 for source in sources) else sum(source.size for source in sources)
     for source in sources:
+        if is_plain(source) and not by_character:
+            row = _scanned(source, text_bytes, total, progress)
+            rows.append(row)
+            documents, text_bytes = documents + row["documents"], text_bytes + row["bytes"]
+            continue
         digest, found, size = hashlib.sha256(), 0, 0
         for pieces in groups(source.pieces(), READ_AT_ONCE):
             # no byte of UTF-8 is 0xFF: where documents end is part of the hash
@@ -55,3 +62,13 @@ def scan_texts(sources: list[Source], by_character: bool, progress: Progress | N
     if progress and sources:
         progress("read", text_bytes, text_bytes)
     return Scan(rows, documents, text_bytes, frozenset(characters))
+
+
+def _scanned(source: Files, before: int, total: int, progress: Progress | None) -> dict[str, Any]:
+    """The row of a plain source, of which `before` bytes of text were read before."""
+    blocks = Blocks([source], BLOCK_BYTES)
+    for block in blocks:
+        if progress:
+            size = before + block.read[0]["bytes"]
+            progress("read", size, max(total, size) if total else 0)
+    return blocks.read[0]

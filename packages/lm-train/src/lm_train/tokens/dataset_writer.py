@@ -61,19 +61,25 @@ class SplitWriter:
         )
 
     def append(
-        self, ids: npt.NDArray[np.uint32], ends: Places, bytes_at_ends: Places, text_bytes: int
+        self,
+        ids: npt.NDArray[np.unsignedinteger],
+        ends: Places,
+        bytes_at_ends: Places,
+        text_bytes: int,
+        largest_id: int | None = None,
     ) -> None:
         """Appends ids, which spell `text_bytes` bytes of text. `ends` are the places in them where documents end and `bytes_at_ends` the
         bytes of text up to there; a document that is not at its end goes on in the next call.
 
         `DatasetError` for an id outside the vocabulary: nothing is ever wrapped into the dtype.
         """
-        if len(ids) and (largest := int(ids.max())) >= self.vocab_size:
+        largest = _largest(ids) if largest_id is None else largest_id
+        if largest >= self.vocab_size:
             raise DatasetError(
                 f"the tokenizer gave the id {largest}, outside its vocabulary of {self.vocab_size:,}; it is damaged: take another"
             )
         start = spelled = document = 0
-        while start < len(ids):
+        while start < len(ids) or document < len(ends):
             if self._shard is None:
                 self._shard = _OpenShard(self.folder / f"{self.split}-{len(self.shards):05d}.bin")
             full = document + int(
@@ -83,8 +89,11 @@ class SplitWriter:
                 stop, stop_spelled, stop_document = int(ends[full]), int(bytes_at_ends[full]), full + 1
             else:
                 stop, stop_spelled, stop_document = len(ids), text_bytes, len(ends)
-            part_ends = ends[document:stop_document] - start
-            self._shard.append(ids[start:stop].astype(self.dtype), part_ends, stop_spelled - spelled)
+            part, part_ends = ids[start:stop], ends[document:stop_document] - start
+            part_largest = largest if len(part) == len(ids) else _largest(part)
+            self._shard.append(
+                part.astype(self.dtype, copy=False), part_ends, stop_spelled - spelled, part_largest
+            )
             start, spelled, document = stop, stop_spelled, stop_document
             if closes:
                 self._close_shard()
@@ -102,6 +111,10 @@ class SplitWriter:
         assert self._shard
         self.shards[self._shard.path.name] = self._shard.close()
         self._shard = None
+
+
+def _largest(ids: npt.NDArray[np.unsignedinteger]) -> int:
+    return int(ids.max(initial=0))
 
 
 class _OpenShard:
@@ -129,13 +142,15 @@ class _OpenShard:
             "largest_id": self.largest_id,
         }
 
-    def append(self, ids: npt.NDArray[np.integer], ends: Places, text_bytes: int) -> None:
-        self._ids.write(ids.tobytes())
+    def append(
+        self, ids: npt.NDArray[np.unsignedinteger], ends: Places, text_bytes: int, largest_id: int
+    ) -> None:
+        self._ids.write(np.ascontiguousarray(ids).data)
         self._ends.write((ends + self.tokens).astype("<u8").tobytes())
         self.tokens += len(ids)
         self.documents += len(ends)
         self.text_bytes += text_bytes
-        self.largest_id = max(self.largest_id, int(ids.max()))
+        self.largest_id = max(self.largest_id, largest_id)
 
     def close(self) -> Shard:
         return Shard(
@@ -171,10 +186,10 @@ class _HashedFile:
         os.fsync(self.file.fileno())
         return self.bytes
 
-    def write(self, content: bytes) -> None:
+    def write(self, content: bytes | memoryview) -> None:
         self.file.write(content)
         self.sha256.update(content)
-        self.bytes += len(content)
+        self.bytes += memoryview(content).nbytes
 
     def close(self) -> FileEntry:
         self.file.close()

@@ -18,10 +18,11 @@ from lm_core.manifest import read_sealed_json, write_sealed_json
 from lm_tokenizer import Tokenizer, TokenizerError
 
 from lm_train.tokens.dataset_writer import SplitWriter, WriterMark
+from lm_train.tokens.prepared_before import without_name
 
 MARK_SECONDS = 30.0
 _PROGRESS = "progress.json"
-_VERSION = 1
+_VERSION = 2
 
 
 class Partial:
@@ -34,10 +35,15 @@ class Partial:
         self._progress = self._left()
         self._marked = time.monotonic()
         if not self._progress:
-            self.remove()
-            self.path.mkdir(parents=True)
+            self.begin_again()
         for torn in self.path.glob(f"{TEMPORARY_PREFIX}*"):  # a mark that a kill cut short
             torn.unlink()
+
+    def begin_again(self) -> None:
+        """Throw away what is there."""
+        self._progress = {}
+        self.remove()
+        self.path.mkdir(parents=True)
 
     @property
     def groups(self) -> int:
@@ -56,12 +62,28 @@ class Partial:
         mark = self._progress.get("splits", {}).get(split)
         return SplitWriter(self.path, split, vocab_size, shard_tokens=shard_tokens, mark=mark)
 
-    def mark_if_due(self, groups: int, text_bytes: int, writers: dict[str, SplitWriter]) -> None:
-        """Remember this moment, at most every `MARK_SECONDS`."""
+    def was_read(self, read: list[dict[str, Any]]) -> bool:
+        """Whether what was read of each source is what had been read at the mark."""
+        return bool(self._progress["read"] == [without_name(row) for row in read])
+
+    def mark_if_due(
+        self,
+        groups: int,
+        text_bytes: int,
+        writers: dict[str, SplitWriter],
+        read: list[dict[str, Any]] | None = None,
+    ) -> None:
+        """Remember this moment, at most every `MARK_SECONDS`. `read`: what was read of each source, if that is known only now."""
         if time.monotonic() - self._marked < MARK_SECONDS:
             return
         splits: dict[str, WriterMark] = {split: writer.mark() for split, writer in writers.items()}
-        self._progress = {"job": self._job, "groups": groups, "text_bytes": text_bytes, "splits": splits}
+        self._progress = {
+            "job": self._job,
+            "groups": groups,
+            "text_bytes": text_bytes,
+            "splits": splits,
+            "read": [without_name(row) for row in read or []],
+        }
         write_sealed_json(self.path / _PROGRESS, self._progress)
         self._marked = time.monotonic()
 

@@ -9,15 +9,18 @@ from lm_tokenizer import PretokenCounts, Tokenizer
 from lm_tokenizer import Progress as LearnProgress
 
 from lm_train.errors import ConfigError
+from lm_train.read_ahead import one_ahead
+from lm_train.texts.blocks import Blocks
 from lm_train.texts.text_files import groups
 from lm_train.texts.text_scan import Progress, Scan
 from lm_train.tokens.encode_documents import texts_of
-from lm_train.tokens.held_out import SplitPiece
+from lm_train.tokens.held_out import HeldOut, SplitPiece, split_block
 from lm_train.tokens.tasks import Engine, count_texts, counting_bytes, counts_of, summed
 
 END_OF_TEXT = "<|endoftext|>"
 CHARACTERS = "characters"
 COUNTED_AT_ONCE = 1 << 22  # characters, by one worker
+COUNTED_BYTES = 1 << 25  # by this process: sums of counts cost less, the fewer they are
 
 
 def given_tokenizer(tokenizer: Tokenizer | Path | str | None) -> Tokenizer | None:
@@ -41,14 +44,18 @@ def new_tokenizer(
     end_of_text: str | None,
     progress: Progress | None,
     engine: Engine | None = None,
+    blocks: tuple[Blocks, HeldOut] | None = None,
 ) -> Tokenizer:
-    """One id a character of all the text with "characters", else byte-level BPE learnt from what is not held out."""
+    """One id a character of all the text with "characters", else byte-level BPE learnt from what is not held out: of `blocks`, if the
+    documents can be read so, else of `documents`."""
     specials = (end_of_text,) if end_of_text else ()
     if tokenizer == CHARACTERS:
         return Tokenizer.characters(
             "".join(sorted(scan.characters | valid_scan.characters)), special_tokens=specials
         )
-    if engine is None:
+    if blocks is not None:
+        counts = _counted_in_blocks(*blocks, scan.text_bytes, pattern, specials, progress)
+    elif engine is None:
         counts = PretokenCounts(pattern, specials)
         counts.add_texts(_to_learn_from(documents(), scan.text_bytes, progress))
     else:
@@ -64,6 +71,24 @@ def new_tokenizer(
     if progress:
         progress("learn merges", vocab_size, vocab_size)
     return learnt
+
+
+def _counted_in_blocks(
+    blocks: Blocks,
+    held_out: HeldOut,
+    total: int,
+    pattern: str,
+    specials: tuple[str, ...],
+    progress: Progress | None,
+) -> PretokenCounts:
+    counts = PretokenCounts(pattern, specials)
+    for block in one_ahead(iter(blocks)):
+        for split, documents in split_block(block, held_out):
+            if split == "train":
+                counts.add_documents(documents)
+        if progress:
+            progress("count words", min(block.start + block.documents.text_bytes, total), total)
+    return counts
 
 
 def _counted_by(

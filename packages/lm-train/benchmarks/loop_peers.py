@@ -1,6 +1,6 @@
 """Tokens a second of whole training loops, ours beside others', on the same text, the same windows a step and the same shape of model.
 
-    python benchmarks/loop_peers.py [--config tinystories-gpu] [--batch 8] [--text stdlib] [--steps 20] [--rounds 3] [--threads 2] [--compile] [--json]
+    python benchmarks/loop_peers.py [--config tinystories] [--batch 8] [--text stdlib] [--steps 20] [--rounds 3] [--threads 2] [--compile] [--json]
 
 ours                  a run of `train` with AdamW: batches, schedule, metrics, log
 Hugging Face Trainer  the same block of transformers under its Trainer, with its defaults for one process (transformers, accelerate)
@@ -216,7 +216,7 @@ def main() -> None:
     parser = argparse.ArgumentParser(
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
-    parser.add_argument("--config", default="tinystories-gpu", help="a recipe, for its shape")
+    parser.add_argument("--config", default="tinystories", help="a recipe, for its shape")
     parser.add_argument("--text", default="stdlib", help="what to train on: a named text or a file")
     parser.add_argument("--batch", type=int, default=8)
     parser.add_argument("--steps", type=int, default=20)

@@ -14,7 +14,7 @@ import os
 from lm_core import ModelConfig, Transformer
 from lm_core.inspection import gradient_norms, stream_statistics
 from lm_train import Batches, TokenDataset, TrainConfig, train
-from lm_train.config import EvaluateConfig, ModelOptions, SampleConfig
+from lm_train.config import EvaluateConfig, ModelOptions, OptimConfig, SampleConfig, ScheduleConfig
 from matplotlib import pyplot
 
 SMALL = os.environ.get("NOTEBOOK_SIZE") == "small"  # the tests' size: the same claims in seconds
@@ -33,6 +33,8 @@ def run(init):
         vocab_size=VOCABULARY,
         steps=STEPS,
         batch=8,
+        optim=OptimConfig(lr=0.004, muon_lr=0.012),
+        schedule=ScheduleConfig(decay=0.5),
         seed=0,
         device="cpu",
         threads=1,

@@ -15,7 +15,7 @@ from lm_core import load_model
 from lm_core.inspection import attention_maps, logit_lens
 from lm_tokenizer import Tokenizer
 from lm_train import TrainConfig, train
-from lm_train.config import EvaluateConfig, ModelOptions, SampleConfig
+from lm_train.config import EvaluateConfig, ModelOptions, OptimConfig, SampleConfig, ScheduleConfig
 from lm_train.texts.stories import story
 from matplotlib import pyplot
 
@@ -33,6 +33,8 @@ result = train(
         vocab_size=512,
         steps=STEPS,
         batch=8,
+        optim=OptimConfig(lr=0.004, muon_lr=0.012),
+        schedule=ScheduleConfig(decay=0.5),
         seed=0,
         device="cpu",
         threads=1,

@@ -13,7 +13,7 @@ import json
 import os
 
 from lm_train import TrainConfig, train
-from lm_train.config import EvaluateConfig, ModelOptions, OptimConfig, SampleConfig
+from lm_train.config import EvaluateConfig, ModelOptions, OptimConfig, SampleConfig, ScheduleConfig
 from matplotlib import pyplot
 
 SMALL = os.environ.get("NOTEBOOK_SIZE") == "small"  # the tests' size: the same claims in seconds
@@ -35,6 +35,7 @@ def run(name, rate):
         vocab_size=512,
         steps=STEPS,
         batch=8,
+        schedule=ScheduleConfig(decay=0.5),
         seed=0,
         device="cpu",
         threads=1,

@@ -16,7 +16,7 @@ import torch
 from lm_core import RopeScaling, Transformer, load_model
 from lm_core.errors import ShapeError
 from lm_train import TokenDataset, TrainConfig, ValidationWindows, train
-from lm_train.config import EvaluateConfig, ModelOptions, SampleConfig
+from lm_train.config import EvaluateConfig, ModelOptions, OptimConfig, SampleConfig, ScheduleConfig
 from matplotlib import pyplot
 
 SMALL = os.environ.get("NOTEBOOK_SIZE") == "small"  # the tests' size: the same claims in seconds
@@ -37,6 +37,8 @@ def run(position):
         vocab_size=512,
         steps=STEPS,
         batch=8,
+        optim=OptimConfig(lr=0.004, muon_lr=0.012),
+        schedule=ScheduleConfig(decay=0.5),
         seed=0,
         device="cpu",
         threads=1,

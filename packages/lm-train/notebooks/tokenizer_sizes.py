@@ -15,7 +15,7 @@ from importlib import import_module
 from lm_core import ModelConfig
 from lm_core.counts import flops_per_token
 from lm_train import TrainConfig, prepare, train
-from lm_train.config import EvaluateConfig, ModelOptions, SampleConfig
+from lm_train.config import EvaluateConfig, ModelOptions, OptimConfig, SampleConfig, ScheduleConfig
 from matplotlib import pyplot
 
 SMALL = os.environ.get("NOTEBOOK_SIZE") == "small"  # the tests' size: the same claims in seconds
@@ -57,6 +57,8 @@ def run(size):
         data=f"datasets/modules-{size}",
         steps=steps,
         batch=8,
+        optim=OptimConfig(lr=0.004, muon_lr=0.012),
+        schedule=ScheduleConfig(decay=0.5),
         seed=0,
         device="cpu",
         threads=1,

@@ -142,9 +142,23 @@ def test_there_are_recipes_for_the_named_texts():
         "shakespeare-chars",
         "stories",
         "tinystories",
+        "tinystories-laptop",
         "gpt2-124m",
         "llama-350m",
     } <= set(recipes())
+
+
+def test_the_recipe_tinystories_has_the_shape_of_the_course():
+    config = read_config(["tinystories"])
+    shape = config.model
+    assert (config.vocab_size, shape.context, shape.d_model, shape.n_layers, shape.n_heads, shape.d_ff) == (
+        10_000,
+        256,
+        512,
+        4,
+        16,
+        1344,
+    )
 
 
 def test_differences_name_the_key_and_both_values():

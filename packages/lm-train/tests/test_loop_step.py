@@ -99,7 +99,7 @@ def test_a_disk_too_full_for_a_checkpoint_is_refused_before_the_first_step(home,
 
 
 def test_the_schedule_reaches_every_group_and_muons_momentum_warms_up():
-    optimizers = Optimizers(Transformer(SHAPE), OptimConfig(momentum_warmup=10))
+    optimizers = Optimizers(Transformer(SHAPE), OptimConfig(momentum_warmup=10, lr=0.004, muon_lr=0.012))
     seen = []
     for step in (0, 5, 10, 20):
         optimizers.set_step(step, 0.5)
@@ -108,6 +108,14 @@ def test_the_schedule_reaches_every_group_and_muons_momentum_warms_up():
     assert [lr for lr, _, _ in seen] == [0.006] * 4
     assert [momentum for _, momentum, _ in seen] == pytest.approx([0.85, 0.9, 0.95, 0.95])
     assert optimizers.lr == 0.002
+
+
+def test_the_rate_that_is_not_given_suits_the_optimizer():
+    peaks = {
+        name: Optimizers(Transformer(SHAPE), OptimConfig(name=name)).parts[-1].peak
+        for name in ("muon", "adamw", "lion")
+    }
+    assert peaks == {"muon": 0.03, "adamw": 0.004, "lion": 0.004}
 
 
 def test_steps_on_one_batch_learn_it():

@@ -65,11 +65,11 @@ class Optimizers:
                 weight_decay=config.weight_decay,
                 ranks=ranks,
             )
-            adamw = _one(replace(config, name="adamw"), _groups(model, config, [], rest))
-            self.parts = [Part("muon", muon, config.muon_lr), Part("adamw", adamw, config.lr)]
+            adamw = _one(replace(config, name="adamw", lr=config.peak), _groups(model, config, [], rest))
+            self.parts = [Part("muon", muon, config.muon_lr), Part("adamw", adamw, config.peak)]
         else:
             one = _one(config, _groups(model, config, matrices, rest))
-            self.parts = [Part(config.name, one, config.lr)]
+            self.parts = [Part(config.name, one, config.peak)]
         self.ema = EMA(model, config.ema) if config.ema else None
         self.own: dict[str, torch.Tensor] = {}
         self.scale = LossScale() if scaled else None
@@ -162,9 +162,9 @@ def _groups(
 def _one(config: OptimConfig, groups: list[dict[str, Any]]) -> torch.optim.Optimizer:
     betas = (config.beta1, config.beta2)
     if config.name == "adamw":
-        return AdamW(groups, lr=config.lr, betas=betas, eps=config.eps, compile=config.compile)
+        return AdamW(groups, lr=config.peak, betas=betas, eps=config.eps, compile=config.compile)
     if config.name == "lion":
-        return Lion(groups, lr=config.lr, betas=betas)
+        return Lion(groups, lr=config.peak, betas=betas)
     if config.name == "schedule-free":
-        return ScheduleFreeAdamW(groups, lr=config.lr, betas=betas, eps=config.eps)
-    return Adafactor(groups, lr=config.lr)
+        return ScheduleFreeAdamW(groups, lr=config.peak, betas=betas, eps=config.eps)
+    return Adafactor(groups, lr=config.peak)

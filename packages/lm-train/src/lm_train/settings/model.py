@@ -17,9 +17,9 @@ class ModelOptions:
     """Tokens that a position can look back on; also the length of a training window."""
     d_model: int = 128
     """Width of the residual stream."""
-    n_layers: int = 4
+    n_layers: int = 2
     """Blocks."""
-    n_heads: int = 4
+    n_heads: int = 2
     """Attention heads."""
     n_kv_heads: int | None = None
     """Key/value heads; n_heads unless given (grouped-query attention when fewer)."""

@@ -17,9 +17,9 @@ class OptimConfig:
 
     name: Literal["muon", "adamw", "adafactor", "lion", "schedule-free"] = "muon"
     """muon: Muon on the blocks' matrices and AdamW on everything else. The others: one rule for all (schedule-free: with schedule.name constant)."""
-    lr: float = 0.004
-    """Peak learning rate (with muon: of what AdamW updates)."""
-    muon_lr: float = 0.012
+    lr: float | None = None
+    """Peak learning rate (with muon: of what AdamW updates); 0.03 with muon and 0.004 with the others unless given."""
+    muon_lr: float = 0.03
     """Peak learning rate of Muon's matrices."""
     beta1: float = 0.9
     """Decay of the mean of gradients (AdamW, Lion)."""
@@ -45,6 +45,11 @@ class OptimConfig:
     """Compile AdamW's update: half its time on a CPU, after some seconds at the first step; equal to rounding."""
     max_bad_steps: int = 10
     """Stop after so many steps in a row whose loss or gradient is not finite."""
+
+    @property
+    def peak(self) -> float:
+        """The learning rate `lr`, or what suits the optimizer: beside Muon, AdamW has the tables only, which take a larger one."""
+        return self.lr if self.lr is not None else 0.03 if self.name == "muon" else 0.004
 
     def __post_init__(self) -> None:
         positive(
@@ -98,7 +103,7 @@ class ScheduleConfig:
     """wsd: warm up, stay, decay in a line; cosine and linear: decay from the end of the warm-up; constant: never decay."""
     warmup: int = 20
     """Steps from 0 to the peak."""
-    decay: float = 0.5
+    decay: float = 0.7
     """Share of the run at its end over which wsd decays."""
     floor: float = 0.0
     """Where the decay ends, as a share of the peak."""

@@ -110,6 +110,11 @@ def test_the_schedule_reaches_every_group_and_muons_momentum_warms_up():
     assert optimizers.lr == 0.002
 
 
+def test_on_a_cpu_muon_computes_in_float32_so_that_ranks_agree_at_every_size():
+    muon = Optimizers(Transformer(SHAPE), OptimConfig()).parts[0].optimizer
+    assert muon.param_groups[0]["ns_dtype"] is torch.float32
+
+
 def test_the_rate_that_is_not_given_suits_the_optimizer():
     peaks = {
         name: Optimizers(Transformer(SHAPE), OptimConfig(name=name)).parts[-1].peak

@@ -58,11 +58,14 @@ class Optimizers:
         self._config = config
         matrices, rest = split_parameters(model)
         if config.name == "muon":
+            # In bfloat16, where a CPU has units for it, ranks would agree to 7e-5 after 20 steps instead of 1e-5, to gain a third of Muon's time.
+            on_cpu = bool(matrices) and matrices[0].device.type == "cpu"
             muon = Muon(
                 matrices,
                 lr=config.muon_lr,
                 momentum=config.momentum_start,
                 weight_decay=config.weight_decay,
+                ns_dtype=torch.float32 if on_cpu else None,
                 ranks=ranks,
             )
             adamw = _one(replace(config, name="adamw", lr=config.peak), _groups(model, config, [], rest))

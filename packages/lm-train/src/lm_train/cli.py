@@ -279,9 +279,8 @@ def run(arguments: Sequence[str]) -> int:
         except BrokenPipeError:  # the reader, such as `head`, has what it wanted
             return _leave(sys.stdout)
         except Stopped as reason:
-            return _complain(
-                f"\nstopped by {reason} before training began; the same command starts it again", EXIT_STOPPED
-            )
+            again = "the same command starts it again, with what is prepared"
+            return _complain(f"\nstopped by {reason}; {again}", EXIT_STOPPED)
         except Exception as error:
             message, code = explain(error)
             if message is None:

@@ -39,6 +39,8 @@ def read_storage(name: str) -> torch.dtype:
 class StoredLinear(Linear):
     """A `Linear` whose weight is stored; `weight` unpacks all of it."""
 
+    fast = True
+
     def __init__(self, stored: Tensor, scale: Tensor | None, bias: Tensor | None) -> None:
         nn.Module.__init__(self)
         self.stored: Tensor

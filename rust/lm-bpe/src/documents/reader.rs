@@ -96,10 +96,13 @@ impl DocumentReader {
     fn memory(&mut self) -> Vec<u8> {
         let free = self.lent.iter().position(|text| Arc::strong_count(text) == 1);
         let freed = free.and_then(|place| Arc::into_inner(self.lent.swap_remove(place)));
-        freed.map_or_else(|| Vec::with_capacity(self.block), |mut text| {
-            text.clear();
-            text
-        })
+        freed.map_or_else(
+            || Vec::with_capacity(self.block),
+            |mut text| {
+                text.clear();
+                text
+            },
+        )
     }
 
     /// Documents that have ended so far.

@@ -48,7 +48,7 @@ def test_transformers_trainer_trains_a_checkpoint_further_and_we_read_the_result
     rows = [{"input_ids": torch.from_numpy(row), "labels": torch.from_numpy(row)} for row in ids]
     model = transformers.AutoModelForCausalLM.from_pretrained(checkpoint)
     arguments = transformers.TrainingArguments(
-        output_dir=str(tmp_path / "trainer"), max_steps=8, per_device_train_batch_size=8, learning_rate=1e-3,
+        output_dir=str(tmp_path / "trainer"), max_steps=8, per_device_train_batch_size=8, learning_rate=1e-4,
         report_to=[], save_strategy="no", disable_tqdm=True, use_cpu=True, seed=0, dataloader_pin_memory=False,
     )  # fmt: skip
     trainer = transformers.Trainer(model=model, args=arguments, train_dataset=rows)

@@ -156,7 +156,7 @@ def test_a_finished_run_can_be_trained_further(home):
     [
         ({"seed": 1}, r"seed +0 -> 1"),
         ({"batch": 4}, r"batch +2 -> 4"),
-        ({"optim": OptimConfig(momentum_warmup=6, lr=0.1)}, r"optim\.lr +0\.004 -> 0\.1"),
+        ({"optim": OptimConfig(momentum_warmup=6, lr=0.1)}, r"optim\.lr +0\.012 -> 0\.1"),
     ],
 )
 def test_other_settings_are_refused_with_a_table(home, changes, line):

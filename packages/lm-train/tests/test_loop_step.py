@@ -120,7 +120,7 @@ def test_the_rate_that_is_not_given_suits_the_optimizer():
         name: Optimizers(Transformer(SHAPE), OptimConfig(name=name)).parts[-1].peak
         for name in ("muon", "adamw", "lion")
     }
-    assert peaks == {"muon": 0.03, "adamw": 0.004, "lion": 0.004}
+    assert peaks == {"muon": 0.012, "adamw": 0.004, "lion": 0.004}
 
 
 def test_steps_on_one_batch_learn_it():

@@ -47,7 +47,7 @@ def train(config: TrainConfig, *, display: Display | None = None, stop: Stop | N
 
 
 def _train(config: TrainConfig, ranks: Ranks, display: Display, stop: Stop) -> RunResult:
-    config = with_shape_of_start(config)
+    config = with_rate(with_shape_of_start(config))
     ranks.check_divides(config.batch)
     check_sharding(config)
     check(config)
@@ -60,6 +60,11 @@ def _train(config: TrainConfig, ranks: Ranks, display: Display, stop: Stop) -> R
     run = RunFolder.create(Path(config.out), config.name, stem(config.data))
     with locked(run.path), stop.deferred():
         return _run(begin(config, run, dataset, mixed, tokenizer, ranks), display, stop)
+
+
+def with_rate(config: TrainConfig) -> TrainConfig:
+    """The learning rate that suits the optimizer, as a number: a run keeps what it trained with, whatever later versions find better."""
+    return replace(config, optim=replace(config.optim, lr=config.optim.peak))
 
 
 def with_steps_of_data(config: TrainConfig, batches: Batches | Mixture) -> TrainConfig:
@@ -83,6 +88,7 @@ def resume(
 
 
 def _resume(folder: Path, config: TrainConfig, ranks: Ranks, display: Display, stop: Stop) -> RunResult:
+    config = with_rate(config)
     run = RunFolder.open(folder)
     run.check_config()
     with locked(run.path):

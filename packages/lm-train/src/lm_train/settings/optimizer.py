@@ -18,7 +18,7 @@ class OptimConfig:
     name: Literal["muon", "adamw", "adafactor", "lion", "schedule-free"] = "muon"
     """muon: Muon on the blocks' matrices and AdamW on everything else. The others: one rule for all (schedule-free: with schedule.name constant)."""
     lr: float | None = None
-    """Peak learning rate (with muon: of what AdamW updates); 0.03 with muon and 0.004 with the others unless given."""
+    """Peak learning rate (with muon: of what AdamW updates); 0.012 with muon and 0.004 with the others unless given."""
     muon_lr: float = 0.03
     """Peak learning rate of Muon's matrices."""
     beta1: float = 0.9
@@ -49,7 +49,7 @@ class OptimConfig:
     @property
     def peak(self) -> float:
         """The learning rate `lr`, or what suits the optimizer: beside Muon, AdamW has the tables only, which take a larger one."""
-        return self.lr if self.lr is not None else 0.03 if self.name == "muon" else 0.004
+        return self.lr if self.lr is not None else 0.012 if self.name == "muon" else 0.004
 
     def __post_init__(self) -> None:
         positive(

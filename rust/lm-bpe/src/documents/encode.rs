@@ -109,7 +109,7 @@ fn tasks(documents: &Documents) -> Vec<Task> {
     for piece in documents.pieces() {
         let start = piece.range.start;
         let mut ranges = match piece.range.len() {
-            0..=CHUNK => vec![0..piece.range.len()],
+            0..=CHUNK => std::iter::once(0..piece.range.len()).collect(),
             _ => chunks(crate::Pattern::Gpt2, &none, documents.bytes(piece), CHUNK), // a cut is one for every pattern
         };
         let end = ranges.pop().unwrap_or(0..0);

@@ -8,7 +8,7 @@ and two layers see twice as much of the text as four. Nothing here imports torch
 from __future__ import annotations
 
 import math
-from dataclasses import dataclass
+from dataclasses import dataclass, replace
 from typing import Annotated, Literal
 
 from cyclopts import Group, Parameter
@@ -181,3 +181,8 @@ class TrainConfig:
         if self.tokens:
             return math.ceil(self.tokens / self.tokens_per_step)
         return self.steps
+
+
+def with_rate(config: TrainConfig) -> TrainConfig:
+    """The learning rate that suits the optimizer, as a number: a run keeps what it trained with, whatever later versions find better."""
+    return replace(config, optim=replace(config.optim, lr=config.optim.peak))

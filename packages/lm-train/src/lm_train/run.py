@@ -13,7 +13,7 @@ from lm_core.counts import parameter_count
 from lm_train.batches import Batches
 from lm_train.checkpoint import checkpoint_path
 from lm_train.compiled import compile_blocks
-from lm_train.config import TrainConfig
+from lm_train.config import TrainConfig, with_rate
 from lm_train.corpus import open_corpus, open_mixture, reopen_corpus, reopen_mixture, stem
 from lm_train.explain import EXIT_FAULT, explain
 from lm_train.fine_tune import check_vocabulary, with_shape_of_start
@@ -60,11 +60,6 @@ def _train(config: TrainConfig, ranks: Ranks, display: Display, stop: Stop) -> R
     run = RunFolder.create(Path(config.out), config.name, stem(config.data))
     with locked(run.path), stop.deferred():
         return _run(begin(config, run, dataset, mixed, tokenizer, ranks), display, stop)
-
-
-def with_rate(config: TrainConfig) -> TrainConfig:
-    """The learning rate that suits the optimizer, as a number: a run keeps what it trained with, whatever later versions find better."""
-    return replace(config, optim=replace(config.optim, lr=config.optim.peak))
 
 
 def with_steps_of_data(config: TrainConfig, batches: Batches | Mixture) -> TrainConfig:

@@ -13,7 +13,7 @@ from dataclasses import dataclass, replace
 from pathlib import Path
 from typing import Any
 
-from lm_train.config import TrainConfig
+from lm_train.config import TrainConfig, with_rate
 from lm_train.config_file import differences, read_config
 from lm_train.errors import ConfigError
 from lm_train.run import resume, train
@@ -43,10 +43,10 @@ class _Quiet(Silent):
 
 def run_trial(trial: Trial, folder: Path, display: Display, stop: Stop) -> RunFolder | None:
     """The finished run of a trial; None where a stop was asked for. Raises ConfigError where the folder holds another one."""
-    config = replace(trial.config, out=str(folder), name=trial.name)
+    config = with_rate(replace(trial.config, out=str(folder), name=trial.name))
     run = RunFolder(folder / trial.name)
     if run.config.is_file():
-        old = read_config([str(run.config)])
+        old = with_rate(read_config([str(run.config)]))
         wanted = replace(config, name=None)
         other = [row for row in differences(wanted, old) if row[0] not in _OF_THE_MACHINE]
         if other or not _same_budget(wanted, old):

@@ -9,7 +9,7 @@ from dataclasses import dataclass, field
 from pathlib import Path
 from typing import TYPE_CHECKING, Any
 
-from lm_train.config import TrainConfig
+from lm_train.config import TrainConfig, with_rate
 from lm_train.config_file import differences, read_config, to_settings
 from lm_train.overfitting import OVERFIT_ADVICE, OVERFIT_RISE
 from lm_train.run_folder import RunFolder
@@ -76,7 +76,9 @@ class Page:
     def changed(self) -> list[tuple[str, Any, Any]]:
         """(setting, default, here), of those that differ; where the run computes is told elsewhere."""
         return [
-            row for row in differences(self.config) if row[0] not in ("device", "dtype", "threads", "name")
+            row
+            for row in differences(with_rate(self.config), with_rate(TrainConfig()))
+            if row[0] not in ("device", "dtype", "threads", "name")
         ]
 
     @property

@@ -7,14 +7,24 @@ import numpy as np
 import pytest
 import torch
 from lm_core import KVCache, save_model
-from lm_generate import load
+from lm_generate import load, loader
 from lm_generate.cli import run
 from lm_generate.decoder import Decoder, decode_plainly
 from lm_generate.errors import PromptError, SettingError
+from lm_generate.kernel import stored as stored_weights
 from lm_generate.kernel.bandwidth import bytes_per_token
 from lm_generate.kernel.native import make_native
 from lm_generate.kernel.packed_model import pack_model
-from lm_generate.kernel.stored import SMALL, StoredLinear, pack, storage_of, store, unpack, weight_bytes
+from lm_generate.kernel.stored import (
+    SMALL,
+    StoredLinear,
+    pack,
+    storage_of,
+    store,
+    store_matrix,
+    unpack,
+    weight_bytes,
+)
 from lm_generate.quality import quality
 from tiny_engines import SHAPES, TEXT, save_tiny, tiny_engine, tiny_model, tiny_tokenizer
 
@@ -87,6 +97,33 @@ def test_a_file_is_kept_as_it_is_or_as_asked_and_computed_in_float32(tmp_path):
     assert bytes_per_token(eighth.model) < 0.35 * bytes_per_token(whole.model)
     assert weight_bytes(eighth.model) < 0.35 * weight_bytes(whole.model)
     assert isinstance(eighth.model.blocks[0].attention.q, StoredLinear)
+
+
+def test_int8_is_made_of_each_matrix_as_it_is_read_so_the_whole_is_never_there_in_float32(
+    tmp_path, monkeypatch
+):
+    folder = save_tiny(tmp_path / "model", **SHAPES["gpt2"])
+    read = []
+
+    def watched(model, name, dtype):
+        whole = {name for name, parameter in model.named_parameters() if parameter.dim() == 2}
+        assert not (whole - {"position_embedding.weight"}) & set(read)
+        store_matrix(model, name, dtype)
+        read.append(name)
+
+    monkeypatch.setattr(loader, "store_matrix", watched)
+    got, wanted = load(folder, dtype=torch.int8), load(folder).model
+    assert set(read) == {name for name, _ in wanted.named_parameters()}
+    store(wanted, torch.int8)
+    for name, kept in wanted.state_dict().items():
+        assert torch.equal(got.model.state_dict()[name], kept), name
+
+
+def test_a_large_matrix_is_rounded_to_int8_some_rows_at_a_time_to_the_same_numbers(monkeypatch):
+    weight = torch.randn(50, 8, generator=torch.Generator().manual_seed(0))
+    at_once = pack(weight, torch.int8)
+    monkeypatch.setattr(stored_weights, "PACKED_ROWS", 7)
+    assert all(torch.equal(a, b) for a, b in zip(pack(weight, torch.int8), at_once, strict=True))
 
 
 def test_int8_is_refused_elsewhere_than_on_the_cpu(tmp_path):

@@ -66,14 +66,14 @@ def tiny_engine(seed: int = 0, **changes: Any) -> Engine:
 
 
 def save_tiny(
-    folder: Path, *, facts: dict[str, Any] | None = None, kind: str = "model", seed: int = 0
+    folder: Path, *, facts: dict[str, Any] | None = None, kind: str = "model", seed: int = 0, **changes: Any
 ) -> Path:
     """A model folder as lm-train writes it."""
     tokenizer = tiny_tokenizer()
     known = {"tokenizer_fingerprint": tokenizer.fingerprint, "step": 10}
     end = tokenizer.special_tokens[END]
     save_model(
-        tiny_model(seed),
+        tiny_model(seed, **changes),
         folder,
         kind=kind,
         facts=known if facts is None else facts,

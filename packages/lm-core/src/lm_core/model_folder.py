@@ -94,9 +94,12 @@ def load_model(
     device: torch.device | str = "cpu",
     dtype: torch.dtype | None = None,
     verify: bool = True,
+    after_each: Callable[[Transformer, list[str]], None] | None = None,
 ) -> Transformer:
     """The model of a folder, ours or one of Hugging Face's, in eval mode; `dtype=None` keeps the file's.
 
+    `after_each` is called with the model and the names of the parameters that were read just now, for whoever keeps them in
+    another form: where it replaces their module, the memory of what was read is free before the next is read.
     `verify=False` leaves out the SHA-256s; sizes are always checked. A foreign folder, with no manifest, loads too.
     Raises DamagedFileError naming a file that changed, and ModelFolderError for what cannot be honoured: settings that
     lm-core does not implement, pickles, and, in one list, all tensors that are missing, too many or of a wrong shape
@@ -119,9 +122,10 @@ def load_model(
             model = Transformer(config)
         allocate(model, torch.device(device), dtype)
         model.to(device)  # the rotary tables, which are no parameters
-        parameters = dict(model.named_parameters())
-        for wanted, source in sources:
-            _read_into([parameters[name] for name in wanted.parameters], source, wanted)
+        for wanted, source in sources:  # memory that nobody has written to yet takes no room
+            _read_into([model.get_parameter(name) for name in wanted.parameters], source, wanted)
+            if after_each is not None:
+                after_each(model, list(wanted.parameters))
     return model.eval()
 
 

@@ -20,7 +20,7 @@ from lm_tokenizer import Tokenizer
 
 from lm_generate.engine import Engine
 from lm_generate.errors import ModelSourceError, NoRunError, SettingError, TokenizerMismatchError
-from lm_generate.kernel.stored import SMALL, storage_of, store
+from lm_generate.kernel.stored import SMALL, storage_of, store, store_matrix
 from lm_generate.runs import TRAIN_COMMAND, checkpoints
 
 log = logging.getLogger(__name__)
@@ -51,14 +51,25 @@ def load(
     tokenizer = read_tokenizer(folder, manifest)
     if dtype == torch.int8 and device.type != "cpu":
         raise SettingError(f"int8 weights are for the CPU, got device {device}: use bfloat16 there")
-    whole = torch.float32 if dtype == torch.int8 else dtype
-    model = load_model(folder, device=device, dtype=whole, verify=False)  # its hashes were checked just now
+    model = _read_model(folder, device, dtype)
     kept = storage_of(model) if dtype is None else dtype
     if kept in SMALL and device.type == "cpu":
         store(model, kept)
     check_vocabulary(tokenizer, model, folder)
     stop_ids, start_id = text_ends(folder, tokenizer, model.config.vocab_size)
     return Engine(model, tokenizer, stop_ids=stop_ids, start_id=start_id, folder=folder)
+
+
+def _read_model(folder: Path, device: torch.device, dtype: torch.dtype | None) -> Transformer:
+    """The model, whose hashes have been checked. int8 is made of each matrix as it is read: the whole is never there in float32."""
+    if dtype != torch.int8:
+        return load_model(folder, device=device, dtype=dtype, verify=False)
+
+    def shrink(model: Transformer, names: list[str]) -> None:
+        for name in names:
+            store_matrix(model, name, torch.int8)
+
+    return load_model(folder, dtype=torch.float32, verify=False, after_each=shrink)
 
 
 def find_model(folder: Path, *, verify: bool) -> tuple[Path, Manifest | None]:

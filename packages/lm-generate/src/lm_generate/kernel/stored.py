@@ -1,6 +1,7 @@
 """Weights kept in fewer bytes than they are computed with: bfloat16, float16, or int8 with a scale for each output.
 
     store(model, torch.int8)       replaces every matrix of the model, the embedding among them, by a stored one
+    store_matrix(model, name, torch.int8)       one matrix, by the name of its weight
 
 Only matrices are stored so; norms, biases and positions stay float32, and so does all arithmetic: a stored weight is the
 float32 number that it unpacks to. int8: w = scale * q with scale = max |w| / 127 over a row of the matrix, which is one
@@ -13,7 +14,6 @@ import torch
 from jaxtyping import Float, Int
 from lm_core import Embedding, Linear, Transformer
 from lm_core.embedding import check_ids
-from lm_core.transformer import Block
 from torch import Tensor, nn
 
 from lm_generate.errors import SettingError
@@ -26,6 +26,8 @@ STORAGES: dict[Storage, torch.dtype] = {
     "int8": torch.int8,
 }
 SMALL = (torch.bfloat16, torch.float16, torch.int8)
+PACKED_ROWS = 1024
+"""Rows of a matrix that are rounded to int8 at a time."""
 
 
 def read_storage(name: str) -> torch.dtype:
@@ -82,10 +84,15 @@ def pack(weight: Float[Tensor, "d_out d_in"], dtype: torch.dtype) -> tuple[Tenso
     """The stored form of a matrix, and the scale of its rows where that is int8."""
     if dtype != torch.int8:
         return weight.detach().to(dtype).contiguous(), None
-    wide = weight.detach().float()
-    scale = wide.abs().amax(dim=1) / 127
-    scale = torch.where(scale == 0, torch.ones_like(scale), scale)
-    return (wide / scale[:, None]).round_().to(torch.int8), scale
+    stored = torch.empty(weight.shape, dtype=torch.int8, device=weight.device)
+    scale = torch.empty(len(weight), device=weight.device)
+    for first in range(0, len(weight), PACKED_ROWS):  # so that memory for floats is needed for some rows only
+        rows = slice(first, first + PACKED_ROWS)
+        wide = weight[rows].detach().float()
+        largest = wide.abs().amax(dim=1) / 127
+        scale[rows] = torch.where(largest == 0, torch.ones_like(largest), largest)
+        stored[rows] = (wide / scale[rows, None]).round_()
+    return stored, scale
 
 
 def unpack(stored: Tensor, scale: Tensor | None) -> Tensor:
@@ -96,17 +103,22 @@ def unpack(stored: Tensor, scale: Tensor | None) -> Tensor:
 
 def store(model: Transformer, dtype: torch.dtype) -> None:
     """Replaces the model's matrices by stored ones, one at a time, and makes the rest float32. On the CPU."""
-    parts: list[nn.Module] = [model]
-    for block in model.blocks:
-        assert isinstance(block, Block)
-        parts += [block.attention, block.feed_forward]
-    for part in parts:
-        for name, child in list(part.named_children()):
-            if isinstance(child, Linear):
-                setattr(part, name, StoredLinear(*pack(child.weight, dtype), child.bias))
-    model.embedding = StoredEmbedding(*pack(model.embedding.weight, dtype))
+    for name in [name for name, _ in model.named_parameters()]:
+        store_matrix(model, name, dtype)
     for parameter in model.parameters():
         parameter.data = parameter.data.float()
+
+
+def store_matrix(model: Transformer, name: str, dtype: torch.dtype) -> None:
+    """Replaces the matrix whose weight is the parameter `name` by a stored one; leaves other parameters as they are."""
+    path, _, kind = name.rpartition(".")
+    if kind != "weight":
+        return
+    part = model.get_submodule(path)
+    if isinstance(part, Linear):
+        model.set_submodule(path, StoredLinear(*pack(part.weight, dtype), part.bias))
+    elif part is model.embedding:
+        model.embedding = StoredEmbedding(*pack(part.weight, dtype))
 
 
 def storage_of(model: Transformer) -> torch.dtype:

@@ -103,6 +103,21 @@ def test_weights_can_be_cast_on_the_way_out_and_on_the_way_in(tmp_path):
     assert data["dtype"] == data["torch_dtype"] == "bfloat16"
 
 
+def test_a_part_may_be_kept_in_another_form_as_soon_as_it_was_read(folder):
+    whole, read = load_model(folder), []
+
+    def shrink(model, names):
+        for name in names:
+            parameter = model.get_parameter(name)
+            assert torch.equal(parameter, whole.get_parameter(name))
+            parameter.data = parameter.data.bfloat16()
+        read.extend(names)
+
+    shrunk = load_model(folder, after_each=shrink)
+    assert sorted(read) == sorted(name for name, _ in whole.named_parameters())
+    assert {parameter.dtype for parameter in shrunk.parameters()} == {torch.bfloat16}
+
+
 def test_both_spellings_of_the_rotation_and_the_token_ids_are_written(tmp_path):
     save_model(tiny_model(rope_theta=500.0), tmp_path / "m", bos_token_id=1, eos_token_id=0)
     data = json.loads((tmp_path / "m" / "config.json").read_text())

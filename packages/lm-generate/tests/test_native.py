@@ -87,7 +87,13 @@ def test_a_machine_without_avx512_gets_the_same_promises(shape, kept, avx2):
     )
     assert np.array_equal(together[1], single)
     wanted = decode_plainly(model, [(plain, ids)])[0]
-    np.testing.assert_allclose(single[-1], wanted, rtol=1e-4, atol=1e-4)
+    tolerance = (
+        5e-4 * np.abs(wanted).max() if kept == torch.int8 else 1e-4
+    )  # int8: what it multiplies is rounded
+    np.testing.assert_allclose(single[-1], wanted, rtol=1e-4, atol=tolerance)
+    if kept == torch.int8:  # sums of whole numbers are the same on every machine
+        here, cache = native_or_skip(model), KVCache(model.config, 1, 32)
+        np.testing.assert_allclose(here([(cache, ids, 1)])[0][0], single[-1], rtol=1e-4, atol=tolerance)
 
 
 @pytest.fixture(scope="module")

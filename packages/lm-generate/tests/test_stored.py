@@ -29,6 +29,7 @@ from lm_generate.quality import quality
 from tiny_engines import SHAPES, TEXT, save_tiny, tiny_engine, tiny_model, tiny_tokenizer
 
 ODD = {"n_heads": 3, "d_head": 10, "n_kv_heads": 1, "d_model": 36, "d_ff": 50, "vocab_size": 333}
+WIDE = {"d_model": 72, "d_ff": 2100, "n_layers": 1}  # sums of more than 1024 products
 
 
 def test_int8_is_the_nearest_of_255_multiples_of_a_scale_for_each_output():
@@ -51,14 +52,58 @@ def test_every_weight_is_off_by_at_most_half_a_step(dtype):
         assert bool((off <= weight.abs() * step + 2**-25).all())
 
 
-@pytest.mark.parametrize("dtype", SMALL)
+def native_or_skip(model):
+    native = make_native(model)
+    if native is None:
+        pytest.skip("no kernel on this machine")
+    return native
+
+
+@pytest.mark.parametrize("d_model", [34, 512, 2100])
+@torch.no_grad()
+def test_int8_weights_are_multiplied_by_numbers_rounded_to_15_bits_of_their_rows_largest(d_model):
+    model = tiny_model(d_model=d_model, n_heads=1, d_head=8, n_layers=1, d_ff=8)
+    for part in (model.blocks[0].attention.o, model.blocks[0].feed_forward.down):
+        part.weight.zero_()  # so the head alone has a say
+    store(model, torch.int8)
+    ids = list(range(9))
+    got = native_or_skip(model)([(KVCache(model.config, 1, 16), ids, 9)])[0]
+    x = model.hidden(torch.tensor([ids]))[0].double()
+    scale = x.abs().amax(-1, keepdim=True) / 16383
+    wanted = (x / scale).round() @ model.head.stored.double().T * scale * model.head.scale.double()
+    np.testing.assert_allclose(got, wanted, rtol=1e-5, atol=1e-5)
+    exact = x @ model.head.weight.double().T
+    assert 0 < float((wanted - exact).abs().max()) < 2e-4 * float(exact.abs().max())
+
+
+@pytest.mark.parametrize("shape", [*SHAPES, "odd", "wide"])
+def test_the_kernel_over_int8_weights_is_near_the_model_of_what_they_stand_for(shape):
+    model = tiny_model(**(SHAPES | {"odd": ODD, "wide": WIDE})[shape])
+    store(model, torch.int8)
+    native = native_or_skip(model)
+    cache, plain = KVCache(model.config, 1, 64), KVCache(model.config, 1, 64)
+    for ids in ([5, 6, 7], [12], list(range(20, 41)), [14]):
+        got, wanted = native([(cache, ids, 1)])[0][0], decode_plainly(model, [(plain, ids)])[0]
+        np.testing.assert_allclose(got, wanted, rtol=0, atol=5e-4 * np.abs(wanted).max())
+    again = KVCache(model.config, 1, 64)
+    one_by_one = [native([(again, [id], 1)])[0][0] for id in [5, 6, 7, 12, *range(20, 41), 14]]
+    assert np.array_equal(one_by_one[-1], got)
+
+
+def test_a_number_that_is_none_makes_int8_logits_that_are_none():
+    model = tiny_model()
+    store(model, torch.int8)
+    with torch.no_grad():
+        model.norm.weight[3] = float("nan")
+    assert np.isnan(native_or_skip(model)([(KVCache(model.config, 1, 16), [1, 2], 1)])[0]).all()
+
+
+@pytest.mark.parametrize("dtype", [torch.bfloat16, torch.float16])
 @pytest.mark.parametrize("shape", [*SHAPES, "odd"])
 def test_the_kernel_over_stored_weights_is_the_model_of_what_they_stand_for(shape, dtype):
     model = tiny_model(**(SHAPES | {"odd": ODD})[shape])
     store(model, dtype)
-    native = make_native(model)
-    if native is None:
-        pytest.skip("no kernel on this machine")
+    native = native_or_skip(model)
     cache, plain = KVCache(model.config, 1, 64), KVCache(model.config, 1, 64)
     for ids in ([5, 6, 7], [12], list(range(20, 41)), [14]):
         got, wanted = native([(cache, ids, 1)])[0][0], decode_plainly(model, [(plain, ids)])[0]

@@ -4,7 +4,7 @@
     store_matrix(model, name, torch.int8)       one matrix, by the name of its weight
 
 Only matrices are stored so; norms, biases and positions stay float32, and so does all arithmetic: a stored weight is the
-float32 number that it unpacks to. int8: w = scale * q with scale = max |w| / 127 over a row of the matrix, which is one
+float32 number that it unpacks to. (The kernel rounds what int8 weights multiply to 15 bits: `native/whole.h`.) int8: w = scale * q with scale = max |w| / 127 over a row of the matrix, which is one
 output, and q = round(w / scale) in -127..127, so a weight is off by at most scale / 2.
 """
 

@@ -1,4 +1,4 @@
-// y = x W^T, scaled and shifted: rows of x times a matrix kept in float32, bfloat16, float16 or int8.
+// y = x W^T, scaled and shifted: rows of x times a matrix kept in float32, bfloat16 or float16. int8 is in whole.h.
 #pragma once
 #include "vector.h"
 
@@ -11,7 +11,7 @@ typedef struct {
 
 // A tile: sums of `outputs` rows of W from `first` on with `rows` rows of x. All in registers, each sum by itself.
 // With `fetch` it asks memory for what lies AHEAD, line by line as W lies there: the hardware does not foresee several short
-// streams, only one long one (int8 on one core: 9 GB/s without, 25 with; figures in docs/speed.md).
+// streams, only one long one (figures in docs/speed.md).
 enum { AHEAD = 16384, LINE = 64 };
 
 INLINE void tile(int storage, int outputs, int rows, int fetch, const Matrix *m, const char *weight, long first, const float *x,
@@ -53,7 +53,6 @@ INLINE void tile(int storage, int outputs, int rows, int fetch, const Matrix *m,
 #pragma GCC unroll 4
         for (int r = 0; r < rows; r++) {
             float value = sum_lanes(sums[o][r]);
-            if (m->scale) value *= m->scale[first + o];
             if (m->bias) value += m->bias[first + o];
             y[r * y_stride + first + o] = add ? y[r * y_stride + first + o] + value : value;
         }
@@ -85,8 +84,8 @@ INLINE void outputs_of(int storage, const Matrix *m, long first, long last, int 
     for (long o = first; o < last;) {
         const char *weight = (const char *)m->weight + o * row_bytes;
         // One row of x reads W from end to end, which the hardware foresees; but what comes faster than one sum takes it is
-        // taken by several at a time: int8, and 16 bits out of a cache.
-        int several = rows > 1 || storage == INT8 || (storage != FLOAT32 && cached);
+        // taken by several at a time: 16 bits out of a cache.
+        int several = rows > 1 || (storage != FLOAT32 && cached);
         int outputs = o + TILE <= last && several ? TILE : 1;
         if (storage != FLOAT32 && rows > TILE) {  // unpacked once for all rows: the same numbers, so the same sums
             for (long i = 0; i < outputs * d_in; i += LANES) {
@@ -110,8 +109,7 @@ static void linear(const Matrix *m, long first, long last, int rows, const float
                    float *wide) {
     if (m->storage == FLOAT32) outputs_of(FLOAT32, m, first, last, rows, x, y, y_stride, add, wide);
     else if (m->storage == FLOAT16) outputs_of(FLOAT16, m, first, last, rows, x, y, y_stride, add, wide);
-    else if (m->storage == BFLOAT16) outputs_of(BFLOAT16, m, first, last, rows, x, y, y_stride, add, wide);
-    else outputs_of(INT8, m, first, last, rows, x, y, y_stride, add, wide);
+    else outputs_of(BFLOAT16, m, first, last, rows, x, y, y_stride, add, wide);
 }
 
 // How the outputs of a matrix are cut into chunks: whole tiles, about 48, so that two or eight threads end together; fewer

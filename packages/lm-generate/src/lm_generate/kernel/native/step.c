@@ -13,15 +13,11 @@
 #endif
 
 #include "linear.h"
+#include "norm.h"
 #include "pool.h"
+#include "whole.h"
 
 enum Activation { SWIGLU = 0, GELU = 1, RELU2 = 2, SILU = 3 };
-
-typedef struct {
-    const float *weight, *bias;  // (size); no weight: no norm; no bias: none
-    float eps;
-    int32_t layer;  // 1: LayerNorm, 0: RMSNorm
-} Norm;
 
 typedef struct {
     Norm attention_norm, q_norm, k_norm, feed_forward_norm;
@@ -54,33 +50,13 @@ typedef struct {
     float *gate, *up;  // (count, d_ff)
     float *wide;         // per thread: TILE rows of the widest matrix
     float *scores;       // per thread: (longest text)
+    const float *input;  // (count, width): what is rounded next
+    long width;
+    float *shorts;    // room for rounded.numbers
+    Rounded rounded;  // the rows of `input` as whole numbers, where the next matrix is int8
     float *logits;       // (wanted, vocab_size)
     long wide_size, scores_size;
 } Pass;
-
-static void normalise(const Norm *norm, const float *x, float *y, long size) {
-    float mean = 0, inverse;
-    if (norm->layer) {
-        Vector total = {0}, squares = {0};
-        long i = 0;
-        for (; i + LANES <= size; i += LANES) total += load(x + i);
-        if (i < size) total += load_some(x + i, size - i);
-        mean = sum_lanes(total) / (float)size;
-        for (i = 0; i + LANES <= size; i += LANES) {
-            Vector centred = load(x + i) - mean;
-            squares += centred * centred;
-        }
-        float square = sum_lanes(squares);
-        for (; i < size; i++) square += (x[i] - mean) * (x[i] - mean);
-        inverse = 1 / sqrtf(square / (float)size + norm->eps);
-    } else {
-        inverse = 1 / sqrtf(dot(x, x, size) / (float)size + norm->eps);
-    }
-    for (long i = 0; i < size; i++) {
-        float value = (x[i] - mean) * inverse * norm->weight[i];
-        y[i] = norm->bias ? value + norm->bias[i] : value;
-    }
-}
 
 static void embed_row(const void *argument, long row, int thread) {
     (void)thread;
@@ -116,11 +92,33 @@ static void norm_before_feed_forward(const void *argument, long row, int thread)
     normalise(&p->model->layers[p->layer].feed_forward_norm, p->x + row * d, p->normed + row * d, d);
 }
 
+static void round_one(const void *argument, long row, int thread) {
+    (void)thread;
+    const Pass *p = argument;
+    round_row(p->input + row * p->width, p->width, p->rounded.numbers + row * p->rounded.stride, p->rounded.scales + row);
+}
+
+// Rounds the rows that an int8 matrix reads next; nothing for others.
+static void round_for(Pass *p, const Matrix *m, const float *input, int rows) {
+    if (m->storage != INT8) return;
+    p->input = input;
+    p->width = m->d_in;
+    p->rounded.stride = whole_stride(m->d_in);
+    parallel(round_one, p, rows);
+}
+
+static void multiply(const Pass *p, const Matrix *m, long first, long last, int rows, const float *x, float *y, int add,
+                     int thread) {
+    float *wide = p->wide + thread * p->wide_size;
+    if (m->storage == INT8) linear_whole(m, first, last, rows, &p->rounded, y, m->d_out, add, (int16_t *)wide);
+    else linear(m, first, last, rows, x, y, m->d_out, add, wide);
+}
+
 // One chunk of a matrix: its outputs first .. last for all rows.
 static void chunk_of(const Pass *p, const Matrix *m, long chunk, const float *x, float *y, int add, int thread) {
     long first = chunk * chunk_outputs(m), last = first + chunk_outputs(m);
     if (last > m->d_out) last = m->d_out;
-    linear(m, first, last, p->count, x, y, m->d_out, add, p->wide + thread * p->wide_size);
+    multiply(p, m, first, last, p->count, x, y, add, thread);
 }
 
 static void project(const void *argument, long chunk, int thread) {
@@ -275,7 +273,7 @@ static void write_logits(const void *argument, long chunk, int thread) {
     const Matrix *head = &p->model->head;
     long first = chunk * chunk_outputs(head), last = first + chunk_outputs(head);
     if (last > head->d_out) last = head->d_out;
-    linear(head, first, last, p->wanted, p->normed, p->logits, head->d_out, 0, p->wide + thread * p->wide_size);
+    multiply(p, head, first, last, p->wanted, p->normed, p->logits, 0, thread);
     float cap = p->model->softcap;
     if (cap == 0) return;
     for (long row = 0; row < p->wanted; row++)
@@ -324,7 +322,8 @@ int lm_step(const Model *m, const Row *rows, int count, float *logits, int threa
     long heads = (long)m->n_heads * m->d_head, kv = (long)m->n_kv_heads * m->d_head, longest = 0;
     for (int i = 0; i < count; i++) longest = most(longest, rows[i].position + 1);
     Pass p = {.model = m, .rows = rows, .count = count, .logits = logits};
-    p.wide_size = lines(TILE * most(most(m->d_model, m->d_ff), heads));
+    long widest = most(most(m->d_model, m->d_ff), heads), shorts = m->head.storage == INT8 ? whole_stride(widest) : 0;
+    p.wide_size = lines(TILE * whole_stride(widest));
     p.scores_size = lines(longest + LANES);
     // Each part begins a line of the cache: a vector that lies across two lines is loaded in twice the time.
     struct {
@@ -334,7 +333,7 @@ int lm_step(const Model *m, const Row *rows, int count, float *logits, int threa
         {&p.x, (long)count * m->d_model},     {&p.normed, (long)count * m->d_model}, {&p.q, count * heads},
         {&p.seen, count * heads},             {&p.k, count * kv},                    {&p.v, count * kv},
         {&p.gate, (long)count * m->d_ff},     {&p.up, (long)count * m->d_ff},        {&p.wide, threads * p.wide_size},
-        {&p.scores, threads * p.scores_size},
+        {&p.scores, threads * p.scores_size}, {&p.rounded.scales, count},            {&p.shorts, count * shorts / 2},
     };
     const long kinds = sizeof parts / sizeof *parts;
     long total = 0;
@@ -346,21 +345,27 @@ int lm_step(const Model *m, const Row *rows, int count, float *logits, int threa
         *parts[i].part = next;
         next += lines(parts[i].size);
     }
+    p.rounded.numbers = (int16_t *)p.shorts;
 
     parallel(embed_row, &p, count);
     for (p.layer = 0; p.layer < m->n_layers; p.layer++) {
         const Layer *layer = &m->layers[p.layer];
         parallel(norm_before_attention, &p, count);
+        round_for(&p, &layer->q, p.normed, count);
         parallel(project, &p, chunk_count(&layer->q) + chunk_count(&layer->k) + chunk_count(&layer->v));
         parallel(remember, &p, count);
         parallel(attend, &p, (long)count * m->n_heads);
+        round_for(&p, &layer->o, p.seen, count);
         parallel(add_attention, &p, chunk_count(&layer->o));
         parallel(norm_before_feed_forward, &p, count);
+        round_for(&p, &layer->up, p.normed, count);
         parallel(expand, &p, chunk_count(&layer->up));
+        round_for(&p, &layer->down, p.up, count);
         parallel(add_feed_forward, &p, chunk_count(&layer->down));
     }
     for (int i = 0; i < count; i++)
         if (rows[i].wanted) normalise(&m->norm, p.x + (long)i * m->d_model, p.normed + p.wanted++ * (long)m->d_model, m->d_model);
+    round_for(&p, &m->head, p.normed, p.wanted);
     if (p.wanted) parallel(write_logits, &p, chunk_count(&m->head));
     free(memory);
     return 0;

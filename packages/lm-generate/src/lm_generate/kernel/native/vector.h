@@ -23,7 +23,6 @@ enum { LANES = 4, TILE = 4 };
 typedef float Vector __attribute__((vector_size(4 * LANES)));
 typedef int32_t Ints __attribute__((vector_size(4 * LANES)));
 typedef uint16_t Halves __attribute__((vector_size(2 * LANES)));
-typedef int8_t Bytes __attribute__((vector_size(LANES)));
 
 INLINE Vector load(const float *at) {
     Vector v;
@@ -86,7 +85,7 @@ INLINE Vector exponential(Vector x) {
 
 INLINE Vector sigmoid(Vector x) { return 1.0f / (1.0f + exponential(-x)); }
 
-// Weights as they are stored, as floats.
+// Weights as they are stored, as floats; int8 ones are multiplied as whole numbers, in whole.h.
 enum Storage { FLOAT32 = 0, BFLOAT16 = 1, INT8 = 2, FLOAT16 = 3 };
 
 // A float16 without the machine's help: a subnormal is a whole number of 2^-24.
@@ -121,19 +120,6 @@ INLINE Vector load_weights(int storage, const void *row, long at) {
         Vector wide;
         for (int i = 0; i < LANES; i++) wide[i] = from_half(((const uint16_t *)row)[at + i]);
         return wide;
-#endif
-    }
-    if (storage == INT8) {
-#if defined(__AVX512F__)
-        __m128i bytes = _mm_loadu_si128((const void *)((const int8_t *)row + at));
-        return _mm512_cvtepi32_ps(_mm512_cvtepi8_epi32(bytes));
-#elif defined(__AVX2__)
-        __m128i bytes = _mm_loadl_epi64((const void *)((const int8_t *)row + at));
-        return _mm256_cvtepi32_ps(_mm256_cvtepi8_epi32(bytes));
-#else
-        Bytes bytes;
-        memcpy(&bytes, (const int8_t *)row + at, sizeof bytes);
-        return __builtin_convertvector(__builtin_convertvector(bytes, Ints), Vector);
 #endif
     }
     return load((const float *)row + at);

@@ -1,5 +1,9 @@
 """The plan's memory, kind by kind, against what torch's own memory trackers count on a small model, whole and in parts."""
 
+import multiprocessing
+import os
+import warnings
+
 import pytest
 import torch
 import torch.distributed as dist
@@ -49,7 +53,9 @@ def tracked(tracker, config, model, optimizers, loss):
             between = tracker.get_tracker_snapshot("current")[torch.device("cpu")]
             optimizers.step()
     height = tracker.get_tracker_snapshot("peak")[torch.device("cpu")]
-    return ({getattr(kind, "name", kind): size for kind, size in each.items()} for each in (height, between))
+    return tuple(
+        {getattr(kind, "name", kind): size for kind, size in each.items()} for each in (height, between)
+    )
 
 
 def near(ours, theirs):
@@ -76,26 +82,40 @@ def test_the_plan_of_a_whole_model_is_what_torch_counts(dtype, recompute, optimi
     assert near(plan.activations, height["ACT"] + height["TEMP"])
 
 
-@pytest.fixture
-def ranks_that_are_not_there():
+def tracked_in_parts(config, recompute):
+    """What rank 0 of ranks that are not there holds, by the kinds of torch's tracker."""
     dist.init_process_group("fake", store=FakeStore(), rank=0, world_size=RANKS)
-    yield
-    dist.destroy_process_group()
-
-
-@pytest.mark.parametrize(("dtype", "recompute"), [("bfloat16", False), ("float32", True)])
-def test_the_plan_of_a_model_in_parts_is_what_torch_counts(
-    dtype, recompute, ranks_that_are_not_there, monkeypatch
-):
-    monkeypatch.setattr(Transformer, "forward", Transformer.loss)  # the tracker knows of no other method
-    config = config_of(dtype, recompute, "full", "adamw", RANKS)
+    Transformer.forward = Transformer.loss  # the tracker knows of no other method
+    device = choose_device("cpu", config.dtype, 1)
     model = Transformer(SHAPE)
     model.recompute = recompute
-    whole = Optimizers(model, config.optim)
-    optimizers = shard(model, whole, config, choose_device("cpu", dtype, 1), "full")
+    optimizers = shard(model, Optimizers(model, config.optim), config, device, "full")
     optimizers.set_step(1, 0.1)
     tracker = FSDPMemTracker(model, *[part.optimizer for part in optimizers.parts])
-    height, between = tracked(tracker, config, model, optimizers, model)
+    return tracked(tracker, config, model, optimizers, model)
+
+
+def in_a_child(action, *arguments):
+    """What the action gives, in a process of its own. torch remembers how a mesh of so many ranks is cut, as its rank 0 sees it:
+    ranks that are forked from this process later, four as well, would all believe to be rank 0."""
+    fork = multiprocessing.get_context("fork")
+    answers = fork.SimpleQueue()
+    child = fork.Process(target=lambda: answers.put(action(*arguments)))
+    with warnings.catch_warnings():
+        warnings.simplefilter(
+            "ignore", DeprecationWarning
+        )  # a fork of a process with threads; the child uses none of them
+        child.start()
+    child.join()
+    assert child.exitcode == 0, "its traceback is in what this test printed"
+    return answers.get()
+
+
+@pytest.mark.skipif(not hasattr(os, "fork"), reason="forks a rank")
+@pytest.mark.parametrize(("dtype", "recompute"), [("bfloat16", False), ("float32", True)])
+def test_the_plan_of_a_model_in_parts_is_what_torch_counts(dtype, recompute):
+    config = config_of(dtype, recompute, "full", "adamw", RANKS)
+    height, between = in_a_child(tracked_in_parts, config, recompute)
     plan = plan_world(config, SHAPE, RANKS, GPUS["h100"])
     assert near(plan.weights, height["SHARDED_PARAM"])
     assert near(plan.gradients, between["SHARDED_GRAD"])

@@ -6,12 +6,12 @@
 //! the key is but a hash), stand in a shelf beside the table, which is emptied as a whole when it is full. Pieces of pretokens have a small table of their own.
 
 use crate::hash::{fold, hash_bytes};
-use crate::huge::Huge;
+use crate::huge::{Huge, Zero};
 use crate::prefetch::prefetch;
 
-/// Slots: 8 MiB at 32 bytes each. 16,000 distinct pretokens cover 97 % of English prose, 65,536 cover 99.8 %; half as
-/// many slots cost a twelfth of the speed on 100 MB of English, since what is missing must be merged.
-const SLOTS: usize = 1 << 18;
+/// Slots: 16 MiB at 32 bytes each. 16,000 distinct pretokens cover 97 % of English prose, 65,536 cover 99.8 %; but 100 MB of it
+/// have more than 100,000 that come again, and what is missing must be merged: half as many slots cost 5 % of the speed.
+const SLOTS: usize = 1 << 19;
 const LINES: usize = SLOTS / 2;
 /// For pieces of pretokens: 512 KiB, which stay near. They are characters, of which a language has some thousands.
 const PIECE_LINES: usize = 1 << 13;
@@ -25,9 +25,9 @@ pub(crate) const INLINE: usize = 3;
 /// A shelf of more ids, or of four times more bytes, is emptied.
 const SHELF: usize = 1 << 18;
 
-/// In the top byte of a key: a hash; a run of one byte.
-const HASHED: u128 = 1 << 126;
-const RUN: u128 = 1 << 125;
+/// In the top byte of a key: a hash, which others may share; runs of one or two bytes.
+pub(crate) const HASHED: u128 = 1 << 126;
+const RUNS: u128 = 1 << 125;
 
 /// A key that no pretoken has.
 pub(crate) const NO_KEY: u128 = u128::MAX;
@@ -47,6 +47,10 @@ pub(crate) struct Slot {
 #[repr(align(64))]
 struct Line([Slot; 2]);
 
+// SAFETY: integers alone, for which no bits are wrong.
+#[allow(unsafe_code, reason = "an empty cache costs nothing until it is used; see `huge`")]
+unsafe impl Zero for Line {}
+
 const EMPTY: Line = Line([Slot { key: 0, ids: [0; INLINE + 1] }; 2]);
 
 impl Slot {
@@ -61,16 +65,22 @@ const ON_THE_SHELF: u32 = u32::MAX;
 
 impl Line {
     #[inline(always)]
-    fn get(&mut self, key: u128) -> Option<Slot> {
+    fn get(&mut self, key: u128) -> Option<&Slot> {
+        if self.0[0].key != key && !self.comes_first(key) {
+            return None;
+        }
+        Some(&self.0[0])
+    }
+
+    /// Puts the second slot first if it is that of the key.
+    #[inline(never)]
+    fn comes_first(&mut self, key: u128) -> bool {
         let Self(pair) = self;
-        if pair[0].key == key {
-            return Some(pair[0]);
-        }
-        if pair[1].key == key {
+        let found = pair[1].key == key;
+        if found {
             pair.swap(0, 1);
-            return Some(pair[0]);
         }
-        None
+        found
     }
 
     fn put(&mut self, slot: Slot) {
@@ -149,17 +159,21 @@ pub(crate) fn hashed_key(pretoken: &[u8]) -> u128 {
     HASHED | u128::from(hash) | (pretoken.len() as u128) << 64
 }
 
-/// The key of a pretoken of more than [`SHORT`] bytes that are all the same (an indentation, a line of dashes), which
-/// no other has; `None` for any other pretoken.
-pub(crate) fn run_key(pretoken: &[u8]) -> Option<u128> {
-    let (first, rest) = pretoken.split_first()?;
-    (rest == &pretoken[..rest.len()]).then(|| RUN | (pretoken.len() as u128) << 8 | u128::from(*first))
+/// The key of a pretoken of more than [`SHORT`] bytes that is a run of one byte (an indentation, a line of dashes) or
+/// two in a row (line ends and an indentation), which no other has; `None` for any other pretoken.
+pub(crate) fn runs_key(pretoken: &[u8]) -> Option<u128> {
+    let run = |bytes: &[u8]| bytes.iter().take_while(|&byte| *byte == bytes[0]).count();
+    let (first, length) = (run(pretoken), pretoken.len());
+    let second = pretoken.get(first).copied().unwrap_or_default();
+    (first == length || run(&pretoken[first..]) == length - first).then(|| {
+        RUNS | (length as u128) << 64 | (first as u128) << 16 | u128::from(second) << 8 | u128::from(pretoken[0])
+    })
 }
 
 impl Cache {
     pub(crate) fn new() -> Self {
         let pieces = vec![EMPTY; PIECE_LINES].into_boxed_slice();
-        Self { lines: Huge::new(EMPTY), pieces, shelf: 0, entries: Vec::new(), bytes: Vec::new(), ids: Vec::new() }
+        Self { lines: Huge::zeroed(), pieces, shelf: 0, entries: Vec::new(), bytes: Vec::new(), ids: Vec::new() }
     }
 
     /// The line of a key.
@@ -179,19 +193,19 @@ impl Cache {
 
     /// What is known of a key.
     #[inline(always)]
-    pub(crate) fn get(&mut self, key: u128) -> Option<Slot> {
+    pub(crate) fn get(&mut self, key: u128) -> Option<&Slot> {
         self.get_at(Self::place(key), key)
     }
 
     /// The same where the place is known.
     #[inline(always)]
-    pub(crate) fn get_at(&mut self, place: usize, key: u128) -> Option<Slot> {
+    pub(crate) fn get_at(&mut self, place: usize, key: u128) -> Option<&Slot> {
         self.lines[place % LINES].get(key)
     }
 
     /// What is known of a piece of a pretoken, which may have other ids than the same bytes alone.
     #[inline(always)]
-    pub(crate) fn get_piece(&mut self, key: u128) -> Option<Slot> {
+    pub(crate) fn get_piece(&mut self, key: u128) -> Option<&Slot> {
         self.pieces[Self::place(key) % PIECE_LINES].get(key)
     }
 
@@ -281,6 +295,22 @@ mod tests {
     }
 
     #[test]
+    fn runs_of_one_or_two_bytes_have_keys_that_no_others_have() {
+        let mut seen: HashMap<u128, Vec<u8>> = HashMap::new();
+        for (first, second) in [(b'\n', b' '), (b' ', b'\n'), (b'-', b' '), (b'-', 0), (0, b'-'), (0, 0)] {
+            for length in SHORT + 1..=LONGEST {
+                for before in 1..=length {
+                    let pretoken = [vec![first; before], vec![second; length - before]].concat();
+                    let of_key = seen.entry(runs_key(&pretoken).unwrap()).or_insert_with(|| pretoken.clone());
+                    assert_eq!(*of_key, pretoken);
+                    let three = [&pretoken[1..], b"x", &[second]].concat();
+                    assert_eq!(runs_key(&three), None);
+                }
+            }
+        }
+    }
+
+    #[test]
     fn a_full_cache_forgets_but_never_answers_wrongly() {
         let mut cache = Cache::new();
         for number in 0..400_000u32 {
@@ -308,7 +338,7 @@ mod tests {
         for number in 0..100_000u32 {
             let (long, short) = (long(number), number.to_le_bytes());
             for (key, bytes, wanted) in [(hashed_key(&long), &long[..], 1), (key(&short), &short, 4)] {
-                let Some(slot) = cache.get(key) else { continue };
+                let Some(&slot) = cache.get(key) else { continue };
                 assert_eq!(slot.inline(), None);
                 if let Some(ids) = cache.on_shelf(slot, bytes) {
                     kept += 1;

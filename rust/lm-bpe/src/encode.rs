@@ -6,15 +6,16 @@ use std::sync::atomic::{AtomicBool, Ordering};
 
 use unicode_normalization_alignments::{UnicodeNormalization, is_nfc};
 
-use crate::cache::{Cache, INLINE, LONGEST, NO_KEY, SHORT, hashed_key, key, key_at, run_key};
+use crate::cache::{Cache, HASHED, INLINE, LONGEST, NO_KEY, SHORT, hashed_key, key, key_at, runs_key};
 use crate::error::Error;
+use crate::ids::Ids;
 use crate::long::{WINDOWS, merge_long};
 use crate::merge::{Scratch, merge};
 use crate::pretokenize::{Ends, Pattern};
 use crate::special::SpecialTokens;
 use crate::vocab::{Model, Normalization, Vocabulary};
 
-/// An encoder: a vocabulary, shared, and working memory of its own (9 to 12 MiB of cache, and what the longest pretoken
+/// An encoder: a vocabulary, shared, and working memory of its own (up to 20 MiB of cache, and what the longest pretoken
 /// needed). One thread uses one encoder; any number may share the vocabulary. Ids never depend on what it did before.
 ///
 /// ```
@@ -45,7 +46,9 @@ struct Hands {
     ends: Ends,
     /// The places and keys in the cache.
     keys: Vec<(usize, u128)>,
-    /// The ids of a pretoken that has none there.
+    /// The ids of those that have some there,
+    hits: Vec<u32>,
+    /// and of one that has none.
     missed: Vec<u32>,
 }
 
@@ -83,56 +86,59 @@ impl Encoder {
     /// Appends the ids of `text` to `ids`; special tokens in it are text like any other. O(n log n) in the longest
     /// pretoken, O(n) in the text.
     pub fn encode_ordinary(&mut self, text: &[u8], ids: &mut Vec<u32>) -> Result<(), Error> {
-        match self.vocabulary.model() {
-            Model::Characters => encode_characters(&self.vocabulary, text, ids),
-            Model::Bpe { pattern, normalization: Normalization::None, .. } => {
-                self.encode_pretokens::<true>(pattern, text, ids);
-                Ok(())
-            }
-            Model::Bpe { pattern, normalization: Normalization::Nfc, .. } => {
-                self.encode_pretokens::<true>(pattern, &nfc(text), ids);
-                Ok(())
-            }
-        }
+        self.encode_into(text, ids)
     }
 
     /// How many ids `encode` would append, without writing them.
     pub fn count(&mut self, text: &[u8], special: &SpecialTokens) -> Result<usize, Error> {
         let (mut total, mut done) = (0, 0);
         for found in special.matches(text) {
-            total += 1 + self.count_ordinary(&text[done..found.start]).map_err(|error| moved(error, done))?;
+            self.encode_into(&text[done..found.start], &mut total).map_err(|error| moved(error, done))?;
+            total += 1;
             done = found.end;
         }
-        Ok(total + self.count_ordinary(&text[done..]).map_err(|error| moved(error, done))?)
+        self.encode_into(&text[done..], &mut total).map_err(|error| moved(error, done))?;
+        Ok(total)
     }
 
-    fn count_ordinary(&mut self, text: &[u8]) -> Result<usize, Error> {
-        let mut ids = Vec::new();
+    /// The same as `encode_ordinary`, wherever the ids go.
+    pub(crate) fn encode_into(&mut self, text: &[u8], ids: &mut impl Ids) -> Result<(), Error> {
         match self.vocabulary.model() {
+            Model::Characters => encode_characters(&self.vocabulary, text, ids),
             Model::Bpe { pattern, normalization: Normalization::None, .. } => {
-                Ok(self.encode_pretokens::<false>(pattern, text, &mut ids))
+                self.encode_pretokens(pattern, text, ids);
+                Ok(())
             }
             Model::Bpe { pattern, normalization: Normalization::Nfc, .. } => {
-                Ok(self.encode_pretokens::<false>(pattern, &nfc(text), &mut ids))
+                self.encode_pretokens(pattern, &nfc(text), ids);
+                Ok(())
             }
-            Model::Characters => encode_characters(&self.vocabulary, text, &mut ids).map(|()| ids.len()),
         }
     }
 
-    /// Pretokens by the hundred: where they end, then where the cache may have them, then their ids. Returns how many
-    /// ids there are; they are written only if they are to be kept.
-    fn encode_pretokens<const KEEP: bool>(&mut self, pattern: Pattern, text: &[u8], ids: &mut Vec<u32>) -> usize {
+    fn encode_pretokens(&mut self, pattern: Pattern, text: &[u8], ids: &mut impl Ids) {
+        #[cfg(target_arch = "x86_64")]
+        if is_x86_feature_detected!("avx2") && is_x86_feature_detected!("bmi1") && is_x86_feature_detected!("bmi2") {
+            // SAFETY: the processor has what the function is made for.
+            #[allow(unsafe_code, reason = "see the figures in docs/performance.md")]
+            return unsafe { avx2(self, pattern, text, ids) };
+        }
+        self.by_the_hundred(pattern, text, ids);
+    }
+
+    /// Pretokens by the hundred: where they end, then where the cache may have them, then their ids. These go by the
+    /// hundred, too, so that they are near while they are looked through or made narrow.
+    #[inline(always)]
+    fn by_the_hundred<I: Ids>(&mut self, pattern: Pattern, text: &[u8], ids: &mut I) {
         const MANY: usize = 128;
         const WIDTH: usize = INLINE + 1; // of what a hit writes, wanted or not
-        const STEP: usize = 1 << 13;
-        const LONG: usize = 1 << 12; // ids of longer pretokens go straight to the others
-        let Hands { mut ends, mut keys, mut missed } = std::mem::take(&mut self.hands);
-        let first = ids.len();
-        let (mut start, mut written) = (0, first);
+        let Hands { mut ends, mut keys, mut hits, mut missed } = std::mem::take(&mut self.hands);
+        let mut start = 0;
         while start < text.len() {
             pattern.ends(text, start, MANY, &mut ends);
             if keys.len() < ends.len() {
                 keys.resize(ends.len(), (0, NO_KEY));
+                hits.resize(WIDTH * ends.len(), 0);
             }
             let mut from = start;
             for (&end, known) in ends.iter().zip(&mut keys) {
@@ -141,53 +147,35 @@ impl Encoder {
                 *known = (self.cache.prefetch(key), key);
                 from = end;
             }
-            // Room for what hits write, in large steps where the text is long: of all that is there, `written` are ids.
-            let room = WIDTH * (ends.len() + 1);
-            if KEEP && ids.len() < written + room {
-                ids.resize(written + room.max((text.len() - from).min(STEP)), 0);
-            }
-            for (place, (&end, &(at, key))) in ends.iter().zip(&keys).enumerate() {
+            let mut count = 0;
+            for (&end, &(at, key)) in ends.iter().zip(&keys) {
                 if let Some(slot) = self.cache.get_at(at, key)
-                    && let Some(count) = slot.inline()
+                    && let Some(more) = slot.inline()
                 {
-                    if KEEP {
-                        ids[written..written + WIDTH].copy_from_slice(&slot.ids);
+                    if I::KEPT {
+                        hits[count..count + WIDTH].copy_from_slice(&slot.ids);
                     }
-                    written += count;
+                    count += more;
                 } else {
-                    let room = WIDTH * (ends.len() - place);
-                    let long = KEEP && end - start > LONG;
-                    let into = if long { &mut *ids } else { &mut missed };
-                    into.truncate(if long { written } else { 0 });
-                    self.encode_pretoken(&text[start..end], key, into);
-                    if long {
-                        written = ids.len();
-                        ids.resize(written + room, 0);
-                        start = end;
-                        continue;
-                    }
-                    if KEEP {
-                        ids.resize((written + missed.len() + room).max(ids.len()), 0);
-                        ids[written..written + missed.len()].copy_from_slice(&missed);
-                    }
-                    written += missed.len();
+                    ids.add(&hits[..count]);
+                    count = 0;
+                    missed.clear();
+                    self.encode_pretoken(&text[start..end], key, &mut missed);
+                    ids.add(&missed);
                 }
                 start = end;
             }
-        }
-        if KEEP {
-            ids.truncate(written);
+            ids.add(&hits[..count]);
         }
         missed.shrink_to(1 << 16);
-        self.hands = Hands { ends, keys, missed };
-        written - first
+        self.hands = Hands { ends, keys, hits, missed };
     }
 
     /// One pretoken that has no inline ids in the cache, where it would stand under `key`.
     #[inline(never)]
     fn encode_pretoken(&mut self, pretoken: &[u8], key: u128, ids: &mut Vec<u32>) {
         if key != NO_KEY
-            && let Some(slot) = self.cache.get(key)
+            && let Some(&slot) = self.cache.get(key)
             && let Some(kept) = self.cache.on_shelf(slot, pretoken)
         {
             ids.extend_from_slice(kept);
@@ -211,7 +199,7 @@ impl Encoder {
             }
             if start > 0 {
                 self.encode_piece(&vocabulary, &pretoken[start..], ids);
-                if pretoken.len() > SHORT {
+                if key & HASHED != 0 {
                     return; // its pieces are kept, which come again more often than it does
                 }
             } else {
@@ -233,7 +221,7 @@ impl Encoder {
             return self.merge(vocabulary, piece, ids);
         }
         let key = key(piece);
-        if let Some(slot) = self.cache.get_piece(key) {
+        if let Some(&slot) = self.cache.get_piece(key) {
             match slot.inline() {
                 Some(count) => return ids.extend_from_slice(&slot.ids[..count]),
                 None => {
@@ -275,7 +263,14 @@ fn long_key(pretoken: &[u8]) -> u128 {
     if pretoken.len() > LONGEST {
         return NO_KEY;
     }
-    run_key(pretoken).unwrap_or_else(|| hashed_key(pretoken))
+    runs_key(pretoken).unwrap_or_else(|| hashed_key(pretoken))
+}
+
+/// [`Encoder::by_the_hundred`] as it is compiled for processors with AVX2.
+#[cfg(target_arch = "x86_64")]
+#[target_feature(enable = "avx2,bmi1,bmi2")]
+fn avx2(encoder: &mut Encoder, pattern: Pattern, text: &[u8], ids: &mut impl Ids) {
+    encoder.by_the_hundred(pattern, text, ids);
 }
 
 /// NFC of the valid UTF-8 in `text`; bytes that are not stay as they are. The tables are those that Hugging Face's
@@ -292,7 +287,7 @@ fn nfc(text: &[u8]) -> Cow<'_, [u8]> {
     Cow::Owned(normalized)
 }
 
-fn encode_characters(vocabulary: &Vocabulary, text: &[u8], ids: &mut Vec<u32>) -> Result<(), Error> {
+fn encode_characters(vocabulary: &Vocabulary, text: &[u8], ids: &mut impl Ids) -> Result<(), Error> {
     let (valid, whole) = match std::str::from_utf8(text) {
         Ok(valid) => (valid, Ok(())),
         Err(error) => {
@@ -303,7 +298,7 @@ fn encode_characters(vocabulary: &Vocabulary, text: &[u8], ids: &mut Vec<u32>) -
     };
     for (position, character) in valid.char_indices() {
         let bytes = &text[position..position + character.len_utf8()];
-        ids.push(vocabulary.id_of(bytes).ok_or(Error::UnknownCharacter { character, position })?);
+        ids.add(&[vocabulary.id_of(bytes).ok_or(Error::UnknownCharacter { character, position })?]);
     }
     whole
 }

@@ -1,7 +1,7 @@
 //! A large array in pages of 2 MiB, where Linux has them to give: the cache of pretokens is read at random places, and with
 //! pages of 4 KiB much of the time is waiting for their addresses (docs/performance.md of lm-tokenizer has figures).
 
-use std::alloc::{Layout, alloc, dealloc, handle_alloc_error};
+use std::alloc::{Layout, alloc_zeroed, dealloc, handle_alloc_error};
 use std::fmt;
 use std::marker::PhantomData;
 use std::ops::{Deref, DerefMut};
@@ -9,9 +9,19 @@ use std::ptr::NonNull;
 
 const PAGE: usize = 1 << 21;
 
+/// A type of which bytes that are all 0 are a value.
+///
+/// # Safety
+///
+/// They must be.
+#[allow(unsafe_code, reason = "what memory is when the system gives it")]
+pub(crate) unsafe trait Zero: Copy {}
+
 /// An array of `N` values that belongs to its holder, as a `Box` does.
 pub(crate) struct Huge<T, const N: usize> {
     array: NonNull<[T; N]>,
+    /// Where the memory begins that was asked for, with room to begin the array at a page.
+    memory: NonNull<u8>,
     owned: PhantomData<[T; N]>,
 }
 
@@ -19,19 +29,15 @@ pub(crate) struct Huge<T, const N: usize> {
     unsafe_code,
     reason = "memory must be asked for in large pages before it is first written; see docs/performance.md"
 )]
-impl<T: Copy, const N: usize> Huge<T, N> {
-    const LAYOUT: Layout = match Layout::new::<[T; N]>().align_to(PAGE) {
-        Ok(layout) => layout,
-        Err(_) => panic!("no such array fits into memory"),
-    };
-
-    /// `N` times `value`.
-    pub(crate) fn new(value: T) -> Self {
-        const { assert!(size_of::<[T; N]>() > 0) }
+impl<T: Zero, const N: usize> Huge<T, N> {
+    /// `N` times the value whose bytes are 0. Pages are made as they are first used: a short text needs few of them.
+    pub(crate) fn zeroed() -> Self {
+        const { assert!(size_of::<[T; N]>() > 0 && PAGE.is_multiple_of(align_of::<T>())) }
+        let layout = layout::<T, N>();
         // SAFETY: the size is not 0.
-        let Some(array) = NonNull::new(unsafe { alloc(Self::LAYOUT) }.cast::<[T; N]>()) else {
-            handle_alloc_error(Self::LAYOUT)
-        };
+        let Some(memory) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
+        // SAFETY: less than a page behind the beginning there is the array's size left.
+        let array = unsafe { memory.add(memory.align_offset(PAGE) % PAGE) }.cast::<[T; N]>();
         #[cfg(target_os = "linux")]
         {
             use std::ffi::{c_int, c_void};
@@ -40,22 +46,25 @@ impl<T: Copy, const N: usize> Huge<T, N> {
             }
             const HUGE_PAGES: c_int = 14; // MADV_HUGEPAGE
             // SAFETY: the range is this array's alone, and the advice changes nothing that can be read there. A refusal is fine.
-            unsafe { madvise(array.as_ptr().cast(), Self::LAYOUT.size(), HUGE_PAGES) };
+            unsafe { madvise(array.as_ptr().cast(), size_of::<[T; N]>(), HUGE_PAGES) };
         }
-        for index in 0..N {
-            // SAFETY: the place is inside the array, and of its type.
-            unsafe { array.cast::<T>().add(index).write(value) };
-        }
-        Self { array, owned: PhantomData }
+        Self { array, memory, owned: PhantomData }
     }
 }
 
-#[allow(unsafe_code, reason = "the other half of `new`")]
+/// That of the memory. Of bytes: what asks for more than the usual alignment is not given as zeros by the system, but made so.
+const fn layout<T, const N: usize>() -> Layout {
+    match Layout::array::<u8>(size_of::<[T; N]>() + PAGE) {
+        Ok(layout) => layout,
+        Err(_) => panic!("no such array fits into memory"),
+    }
+}
+
+#[allow(unsafe_code, reason = "the other half of `zeroed`")]
 impl<T, const N: usize> Drop for Huge<T, N> {
     fn drop(&mut self) {
-        let layout = Layout::new::<[T; N]>().align_to(PAGE).expect("as it was made");
         // SAFETY: made with this layout and never given away; its values are `Copy`, so nothing is to be dropped.
-        unsafe { dealloc(self.array.as_ptr().cast(), layout) };
+        unsafe { dealloc(self.memory.as_ptr(), layout::<T, N>()) };
     }
 }
 
@@ -65,7 +74,7 @@ impl<T, const N: usize> Deref for Huge<T, N> {
     #[inline(always)]
     #[allow(unsafe_code, reason = "the array behind the pointer")]
     fn deref(&self) -> &[T; N] {
-        // SAFETY: it was written whole when it was made, and lives as long as this.
+        // SAFETY: it was zeros when it was made, which are values, and lives as long as this.
         unsafe { self.array.as_ref() }
     }
 }
@@ -96,12 +105,16 @@ impl<T, const N: usize> fmt::Debug for Huge<T, N> {
 mod tests {
     use super::*;
 
+    // SAFETY: they are numbers.
+    #[allow(unsafe_code, reason = "as in the cache")]
+    unsafe impl Zero for [u64; 8] {}
+
     #[test]
     fn it_is_an_array_that_can_be_written_and_sent_to_another_thread() {
-        let mut array = Huge::<[u64; 8], { 1 << 15 }>::new([7; 8]);
+        let mut array = Huge::<[u64; 8], { 1 << 15 }>::zeroed();
         assert_eq!(array.as_ptr().addr() % PAGE, 0);
         array[1 << 14][3] = 8;
         let array = std::thread::spawn(move || array).join().unwrap();
-        assert_eq!(array.iter().flatten().sum::<u64>(), (7 << 18) + 1);
+        assert_eq!(array.iter().flatten().sum::<u64>(), 8);
     }
 }

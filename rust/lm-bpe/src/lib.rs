@@ -14,6 +14,7 @@ pub mod formats;
 mod further;
 mod hash;
 mod huge;
+mod ids;
 mod joins;
 mod long;
 mod merge;

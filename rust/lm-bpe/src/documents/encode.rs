@@ -5,6 +5,7 @@ use std::sync::{Mutex, PoisonError};
 
 use super::Documents;
 use crate::encode::moved;
+use crate::ids::{Ids, Packed};
 use crate::threads::{Progress, lock, share, threads};
 use crate::windows::chunks;
 use crate::{Encoder, EncoderPool, Error, SpecialTokens};
@@ -43,14 +44,12 @@ pub fn encode_documents(
     let results: Vec<_> = tasks.iter().map(|_| Mutex::new((EncodedDocuments::default(), Ok(())))).collect();
     let next = AtomicUsize::new(0);
     let (encoders, stop) = pool.stoppable(threads(0).min(tasks.len()));
-    let mut states: Vec<_> = encoders.iter_mut().map(|encoder| (encoder, Vec::new())).collect();
-    let outcome = share(&mut states, &stop, progress, |(encoder, ids)| {
+    let outcome = share(encoders, &stop, progress, |encoder| {
         let index = next.fetch_add(1, Ordering::Relaxed);
         let Some(task) = tasks.get(index) else { return Ok(None) };
         // Tasks are handed out in order and always finished, so the first failure is found whoever fails first.
         let (encoded, done) = &mut *lock(&results[index]); // which nobody else wants
-        *done = encode_task(encoder, documents, task, append, ids, encoded);
-        (encoded.bytes, encoded.largest_id) = (narrowed(ids, wide), ids.iter().max().copied());
+        *done = encode_task(encoder, documents, task, append, wide, encoded);
         done.clone().map(|()| Some(task.bytes()))
     });
     if outcome == Err(Error::Interrupted) {
@@ -88,18 +87,19 @@ fn encode_task(
     documents: &Documents,
     task: &Task,
     append: Option<u32>,
-    ids: &mut Vec<u32>,
+    wide: bool,
     encoded: &mut EncodedDocuments,
 ) -> Result<(), Error> {
-    ids.clear();
+    let mut ids = Packed::new(wide, Vec::new());
     for (range, ends) in &task.parts {
         let text = &documents.text()[range.clone()];
-        encoder.encode_ordinary(text, ids).map_err(|error| moved(error, range.start))?;
+        encoder.encode_into(text, &mut ids).map_err(|error| moved(error, range.start))?;
         if *ends {
-            ids.extend(append);
+            ids.add(append.as_slice());
             encoded.ends.push(ids.len() as i64);
         }
     }
+    (encoded.largest_id, encoded.bytes) = (ids.largest(), ids.into_bytes());
     Ok(())
 }
 
@@ -126,18 +126,6 @@ fn tasks(documents: &Documents) -> Vec<Task> {
         tasks.push(Task { parts });
     }
     tasks
-}
-
-/// Ids as they stand in a file.
-fn narrowed(ids: &[u32], wide: bool) -> Vec<u8> {
-    let mut bytes = vec![0; ids.len() * if wide { 4 } else { 2 }];
-    if wide {
-        bytes.chunks_exact_mut(4).zip(ids).for_each(|(bytes, id)| bytes.copy_from_slice(&id.to_le_bytes()));
-    } else {
-        let narrow = |id: &u32| (*id as u16).to_le_bytes();
-        bytes.chunks_exact_mut(2).zip(ids).for_each(|(bytes, id)| bytes.copy_from_slice(&narrow(id)));
-    }
-    bytes
 }
 
 /// An error at a place of the block's text, told for the piece that it lies in.

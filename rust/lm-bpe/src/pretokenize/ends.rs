@@ -37,19 +37,24 @@ impl Ends {
         }
     }
 
-    /// Appends `base` and the place of each bit of `mask`.
+    /// Appends `base` and the place of each bit of `mask`, as `write` writes them at the start of an array.
     #[inline(always)]
-    fn push_bits(&mut self, base: usize, mask: u64) {
+    fn push_bits(&mut self, base: usize, mask: u64, write: impl Fn(&mut [usize; BLOCK], usize, u64)) {
         self.reserve(BLOCK);
-        let room: &mut [usize; BLOCK] =
-            (&mut self.places[self.count..self.count + BLOCK]).try_into().expect("room for a block");
-        let (mut left, mut count) = (mask, 0);
-        while left != 0 {
-            room[count % BLOCK] = base + left.trailing_zeros() as usize;
-            left &= left - 1;
-            count += 1;
-        }
-        self.count += count;
+        let room = &mut self.places[self.count..self.count + BLOCK];
+        write(room.try_into().expect("room for a block"), base, mask);
+        self.count += mask.count_ones() as usize;
+    }
+}
+
+/// `base` and the place of each bit of `mask`, one after another.
+#[inline(always)]
+pub(super) fn places(room: &mut [usize; BLOCK], base: usize, mask: u64) {
+    let (mut left, mut count) = (mask, 0);
+    while left != 0 {
+        room[count % BLOCK] = base + left.trailing_zeros() as usize;
+        left &= left - 1;
+        count += 1;
     }
 }
 
@@ -76,14 +81,14 @@ impl Pattern {
             match simd::level() {
                 simd::Level::Avx512 => avx512(self, text, from, wanted, ends),
                 simd::Level::Avx2 => avx2(self, text, from, wanted, ends),
-                simd::Level::Sse2 => self.ends_by(text, from, wanted, ends, |block| simd::sse2(block)),
+                simd::Level::Sse2 => self.ends_by(text, from, wanted, ends, |block| simd::sse2(block), places),
             }
         }
         #[cfg(not(target_arch = "x86_64"))]
-        self.ends_by(text, from, wanted, ends, simd::portable);
+        self.ends_by(text, from, wanted, ends, simd::portable, places);
     }
 
-    /// The same, by the masks that `masks` makes of a block.
+    /// The same, by the masks that `masks` makes of a block, and places that `write` makes of a mask.
     #[inline(always)]
     pub(super) fn ends_by(
         self,
@@ -92,14 +97,15 @@ impl Pattern {
         wanted: usize,
         ends: &mut Ends,
         masks: impl Fn(&[u8; BLOCK]) -> Masks,
+        write: impl Fn(&mut [usize; BLOCK], usize, u64),
     ) {
         ends.count = 0;
         match self {
-            Self::Gpt2 => by_blocks::<Gpt2>(text, from, wanted, ends, masks),
-            Self::Cl100k => by_blocks::<Cl100k<3, true>>(text, from, wanted, ends, masks),
-            Self::Llama3 => by_blocks::<Cl100k<3, false>>(text, from, wanted, ends, masks),
-            Self::Qwen2 => by_blocks::<Cl100k<1, false>>(text, from, wanted, ends, masks),
-            Self::O200k => by_blocks::<O200k>(text, from, wanted, ends, masks),
+            Self::Gpt2 => by_blocks::<Gpt2>(text, from, wanted, ends, masks, write),
+            Self::Cl100k => by_blocks::<Cl100k<3, true>>(text, from, wanted, ends, masks, write),
+            Self::Llama3 => by_blocks::<Cl100k<3, false>>(text, from, wanted, ends, masks, write),
+            Self::Qwen2 => by_blocks::<Cl100k<1, false>>(text, from, wanted, ends, masks, write),
+            Self::O200k => by_blocks::<O200k>(text, from, wanted, ends, masks, write),
             Self::Gpt2Digits => one_by_one(text, from, wanted, ends, |at| self.end(text, at)),
         }
     }
@@ -156,15 +162,16 @@ impl Rules for O200k {
 
 /// [`Pattern::ends_by`] as it is compiled for processors with AVX-512, and so on.
 #[cfg(target_arch = "x86_64")]
-#[target_feature(enable = "avx512f,avx512bw,avx2,bmi1,bmi2,popcnt")]
+#[target_feature(enable = "avx512f,avx512bw,avx512vbmi2,avx2,bmi1,bmi2,popcnt")]
 fn avx512(pattern: Pattern, text: &[u8], from: usize, wanted: usize, ends: &mut Ends) {
-    pattern.ends_by(text, from, wanted, ends, |block| simd::avx512(block));
+    let write = |room: &mut [usize; BLOCK], base, mask| simd::places(room, base, mask);
+    pattern.ends_by(text, from, wanted, ends, |block| simd::avx512(block), write);
 }
 
 #[cfg(target_arch = "x86_64")]
 #[target_feature(enable = "avx2,bmi1,bmi2,popcnt")]
 fn avx2(pattern: Pattern, text: &[u8], from: usize, wanted: usize, ends: &mut Ends) {
-    pattern.ends_by(text, from, wanted, ends, |block| simd::avx2(block));
+    pattern.ends_by(text, from, wanted, ends, |block| simd::avx2(block), places);
 }
 
 /// The pretokens up to `wanted` or the end of the text.
@@ -183,6 +190,7 @@ fn by_blocks<R: Rules>(
     wanted: usize,
     ends: &mut Ends,
     masks: impl Fn(&[u8; BLOCK]) -> Masks,
+    write: impl Fn(&mut [usize; BLOCK], usize, u64),
 ) {
     let mut around = Around::default();
     let mut first = at / BLOCK * BLOCK; // the block that holds `at`, the first one to be worked on
@@ -208,7 +216,7 @@ fn by_blocks<R: Rules>(
             // Up to the first undecided place, each start is the end of the pretoken before it.
             let decided = starts & below_lowest(undecided);
             if decided != 0 {
-                ends.push_bits(base, decided);
+                ends.push_bits(base, decided, &write);
                 at = base + decided.ilog2() as usize;
             }
             if undecided == 0 {

@@ -89,7 +89,7 @@ pub(super) fn starts(text: &[u8], base: usize, around: &Around) -> Starts {
             break;
         }
     }
-    if goes_on_behind_a_line_end(text, base) {
+    if goes_on_behind_a_line_end(text, base, around.before.other) {
         found.undecided = !0;
     }
 
@@ -111,7 +111,9 @@ pub(super) fn starts(text: &[u8], base: usize, around: &Around) -> Starts {
         }
     }
     let near = base.saturating_sub(3)..base;
-    if near.into_iter().any(|at| text[at] == b'\'' && follows_closely(text, at)) {
+    if around.before.apostrophe >> (BLOCK - 3) != 0
+        && near.into_iter().any(|at| text[at] == b'\'' && follows_closely(text, at))
+    {
         found.undecided |= 0b1111;
     }
     found.starts &= !contractions;
@@ -124,11 +126,11 @@ fn follows_closely(text: &[u8], at: usize) -> bool {
     text[at.saturating_sub(3)..at].iter().any(|byte| *byte == b'\'' || !byte.is_ascii())
 }
 
-/// Whether a run of symbols that begins with a `/` behind a line end may reach up to `base` or across it.
-fn goes_on_behind_a_line_end(text: &[u8], base: usize) -> bool {
-    let symbol = |byte: &u8| byte.is_ascii() && !byte.is_ascii_alphanumeric() && !matches!(byte, b' ' | 9..=13);
-    let near = &text[base.saturating_sub(BLOCK)..base];
-    let run = near.iter().rev().take_while(|byte| symbol(byte)).count();
+/// Whether a run of symbols that begins with a `/` behind a line end may reach up to `base` or across it; `symbols` are
+/// those of the block before.
+#[inline(always)]
+fn goes_on_behind_a_line_end(text: &[u8], base: usize, symbols: u64) -> bool {
+    let run = symbols.leading_ones() as usize;
     let first = base - run;
     run == BLOCK || (text[first] == b'/' && first > 0 && matches!(text[first - 1], b'\r' | b'\n'))
 }

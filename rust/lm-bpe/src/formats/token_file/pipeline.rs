@@ -112,13 +112,12 @@ impl Pipeline<'_> {
 
     /// Reads, encodes and writes until nothing is left to be read.
     fn work(&self, encoder: &mut Encoder, shared: &Shared<'_, '_>, ahead: u64) {
-        let mut ids = Vec::new();
         while let Some((number, step)) = shared.read(ahead) {
             let done = step.and_then(|step| match step {
                 Step::EndOfSource => Ok(Done::EndOfSource),
                 Step::Window(mut window) => {
                     let bytes = std::mem::take(&mut window.memory.bytes);
-                    let encoded = encode_window(encoder, self.separator, self.layout, &window, &mut ids, bytes)?;
+                    let encoded = encode_window(encoder, self.separator, self.layout, &window, bytes)?;
                     Ok(Done::Window(window.source_bytes, window.memory.text, encoded))
                 }
             });

@@ -8,8 +8,9 @@ use sha2::{Digest, Sha256};
 use super::super::error::io;
 use super::super::files::Unfinished;
 use super::window::Encoded;
-use super::{Layout, Written, window};
+use super::{Layout, Written};
 use crate::Error;
+use crate::ids::{Ids, Packed};
 
 pub(super) struct Sink<'a> {
     layout: &'a Layout,
@@ -53,9 +54,9 @@ impl<'a> Sink<'a> {
         }
         self.begun = false;
         if let Some(id) = self.layout.append {
-            let mut bytes = Vec::new();
-            window::write_ids(&[id], self.layout.wide, &mut bytes);
-            self.write_bytes(&bytes)?;
+            let mut ids = Packed::new(self.layout.wide, Vec::new());
+            ids.add(&[id]);
+            self.write_bytes(&ids.into_bytes())?;
             self.written.tokens += 1;
             self.written.largest_id = self.written.largest_id.max(Some(id));
         }

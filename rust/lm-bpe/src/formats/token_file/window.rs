@@ -6,6 +6,7 @@ use super::Layout;
 use super::lines::document;
 use super::reader::Window;
 use crate::encode::moved;
+use crate::ids::{Ids, Packed};
 use crate::{Encoder, Error, Part, SpecialTokens};
 
 /// What a window of text became. `bytes`, the ids as they stand in the file, lack only the id to be appended to a
@@ -24,25 +25,22 @@ pub(super) struct Encoded {
     pub(super) open: bool,
 }
 
-/// Encodes a window. `ids` and `bytes` are memory to be used again.
+/// Encodes a window. `bytes` are memory to be used again.
 pub(super) fn encode_window(
     encoder: &mut Encoder,
     separator: &SpecialTokens,
     layout: &Layout,
     window: &Window<'_>,
-    ids: &mut Vec<u32>,
-    mut bytes: Vec<u8>,
+    bytes: Vec<u8>,
 ) -> Result<Encoded, Error> {
-    ids.clear();
+    let mut ids = Packed::new(layout.wide, bytes);
     let encoded = match &layout.field {
-        None => encode_text(encoder, separator, layout, (&window.memory.text, window.start), ids)
+        None => encode_text(encoder, separator, layout, (&window.memory.text, window.start), &mut ids)
             .map_err(|error| in_file(window.source, "", error))?,
-        Some(field) => encode_lines(encoder, layout, field, window, ids)?,
+        Some(field) => encode_lines(encoder, layout, field, window, &mut ids)?,
     };
-    bytes.clear();
-    write_ids(ids, layout.wide, &mut bytes);
-    let (tokens, largest_id) = (ids.len() as u64, ids.iter().max().copied());
-    Ok(Encoded { bytes, tokens, largest_id, ..encoded })
+    let (tokens, largest_id) = (ids.len() as u64, ids.largest());
+    Ok(Encoded { bytes: ids.into_bytes(), tokens, largest_id, ..encoded })
 }
 
 /// Text with separators, whose first byte is byte `start` of its file.
@@ -51,21 +49,21 @@ fn encode_text(
     separator: &SpecialTokens,
     layout: &Layout,
     (text, start): (&[u8], usize),
-    ids: &mut Vec<u32>,
+    ids: &mut Packed,
 ) -> Result<Encoded, Error> {
     let mut encoded = Encoded::default();
     let mut at = 0;
     for part in separator.split(text) {
         match part {
             Part::Text(text) => {
-                encoder.encode_ordinary(text, ids).map_err(|error| moved(error, start + at))?;
+                encoder.encode_into(text, ids).map_err(|error| moved(error, start + at))?;
                 encoded.text_bytes += text.len() as u64;
                 encoded.open = true;
                 at += text.len();
             }
             Part::Special(_) => {
                 if encoded.open {
-                    ids.extend(layout.append);
+                    ids.add(layout.append.as_slice());
                     encoded.ends.push(ids.len() as u64);
                 } else {
                     encoded.closes |= at == 0;
@@ -84,7 +82,7 @@ fn encode_lines(
     layout: &Layout,
     field: &str,
     window: &Window<'_>,
-    ids: &mut Vec<u32>,
+    ids: &mut Packed,
 ) -> Result<Encoded, Error> {
     let mut encoded = Encoded::default();
     for (number, line) in (window.line..).zip(window.memory.text.split(|&byte| byte == b'\n')) {
@@ -96,9 +94,9 @@ fn encode_lines(
         if text.is_empty() {
             continue;
         }
-        encoder.encode_ordinary(text.as_bytes(), ids).map_err(|error| in_file(window.source, &place(), error))?;
+        encoder.encode_into(text.as_bytes(), ids).map_err(|error| in_file(window.source, &place(), error))?;
         encoded.text_bytes += text.len() as u64;
-        ids.extend(layout.append);
+        ids.add(layout.append.as_slice());
         encoded.ends.push(ids.len() as u64);
     }
     Ok(encoded)
@@ -109,18 +107,5 @@ fn in_file(source: &Path, place: &str, error: Error) -> Error {
     match error {
         Error::UnknownCharacter { .. } | Error::NotUtf8 { .. } => wrong(source, place, error.to_string()),
         other => other,
-    }
-}
-
-/// Appends ids as they stand in a file.
-pub(super) fn write_ids(ids: &[u32], wide: bool, bytes: &mut Vec<u8>) {
-    let before = bytes.len();
-    bytes.resize(before + ids.len() * if wide { 4 } else { 2 }, 0);
-    let bytes = &mut bytes[before..];
-    if wide {
-        bytes.chunks_exact_mut(4).zip(ids).for_each(|(bytes, id)| bytes.copy_from_slice(&id.to_le_bytes()));
-    } else {
-        let narrow = |id: &u32| (*id as u16).to_le_bytes();
-        bytes.chunks_exact_mut(2).zip(ids).for_each(|(bytes, id)| bytes.copy_from_slice(&narrow(id)));
     }
 }

@@ -72,6 +72,9 @@ def main() -> None:
     )
     parser.add_argument("--pattern", default="gpt2", help="of a rank file")
     parser.add_argument("--vocab-size", type=int, default=32_000, help="to train")
+    parser.add_argument(
+        "--trained", action="store_true", help="train one on the text, whatever --tokenizer says"
+    )
     parser.add_argument("--peers", nargs="*", help="only these")
     parser.add_argument("--cpus", type=int, default=0, help="processors each process may use (default: all)")
     parser.add_argument("--runs", type=int, default=3, help="processes for each row")
@@ -117,7 +120,7 @@ def sample(path: str | None, megabytes: float) -> str:
 
 def prepare(options: argparse.Namespace, text: Path, folder: Path) -> Path:
     """The vocabulary in the forms that the peers read, side by side."""
-    if options.tokenizer is None:
+    if options.tokenizer is None or options.trained:
         tokenizer = Tokenizer.train(files=[text], vocab_size=options.vocab_size, pattern=options.pattern)
     elif options.tokenizer.endswith(".tiktoken"):
         tokenizer = Tokenizer.load_tiktoken(options.tokenizer, options.pattern)

@@ -3,6 +3,7 @@ from dataclasses import replace
 import pytest
 import torch
 from lm_core import ModelConfig, Transformer, cross_entropy
+from lm_core import product as product_module
 from lm_core.counts import (
     OPTIMIZERS,
     activation_bytes,
@@ -57,6 +58,33 @@ def test_the_operations_are_the_ones_that_torch_counts(variant):
     with FlopCounterMode(display=False) as step:
         cross_entropy(model(ids), ids, fast=False).backward()
     assert step.get_total_flops() == flops_per_token(model.config, 16) * ids.numel()
+
+
+@pytest.mark.parametrize("worth", [1, 1 << 60])
+def test_the_fast_paths_count_as_what_they_stand_for(worth, monkeypatch):
+    monkeypatch.setattr(product_module, "WORTH_MULTIPLICATIONS", worth)  # all products through oneDNN, or none
+    model, ids = tiny_model(n_kv_heads=4), some_ids(3, 16)  # of grouped heads torch counts other attention
+    operations = flops_per_token(model.config, 16, backward=False) * ids.numel()
+    with FlopCounterMode(display=False) as forward, torch.no_grad():
+        model(ids)
+    assert forward.get_total_flops() == operations
+    # torch's fused attention makes its scores again on the way back: 2.5 times the forward pass where the convention has 2
+    again = model.config.n_layers * model.config.n_heads * 2 * model.config.d_head * 16 * ids.numel()
+    for loss in (lambda: cross_entropy(model(ids), ids), lambda: model.loss(ids, ids)):
+        with FlopCounterMode(display=False) as step:
+            loss().backward()
+        assert step.get_total_flops() == 3 * operations + again
+
+
+def test_what_the_compiler_does_not_open_is_counted_too():
+    hidden, weight, targets = torch.randn(6, 4, requires_grad=True), torch.randn(5, 4), torch.arange(6) % 5
+    compiled = (hidden, weight, targets[:, None], torch.full((6, 1), 1 / 6), 5, None, 0.0, 2, torch.float32)
+    with FlopCounterMode(display=False) as counted:
+        torch.ops.lm_core.linear_cross_entropy(*compiled, True, False)[0].backward()
+    assert counted.get_total_flops() == 2 * 2 * 6 * 4 * 5
+    with FlopCounterMode(display=False) as counted:
+        torch.ops.lm_core.product(hidden.detach(), weight)
+    assert counted.get_total_flops() == 2 * 6 * 4 * 5
 
 
 def test_long_sequences_pay_for_attention():

@@ -149,6 +149,7 @@ def test_autocast_to_bfloat16_runs_forward_and_backward():
 COMPILED = """
 import torch
 from lm_core import IGNORED, cross_entropy
+from lm_core import product as product_module
 from tiny_models import some_ids, tiny_model
 from torch._dynamo.utils import counters
 
@@ -170,6 +171,10 @@ for model in (tiny_model("soft-capped, padded"), tiny_model("gpt2")):  # the hea
     options = {"documents": documents, "z_loss": 0.1}
     both = gradients(compiled(ids, targets, **options)), gradients(model.loss(ids, targets, **options))
     torch.testing.assert_close(*both)
+product_module.WORTH_MULTIPLICATIONS = 1  # every product through oneDNN, where there is one
+model = tiny_model("qwen2")
+compiled = torch.compile(lambda ids: cross_entropy(model(ids), ids), backend="aot_eager", fullgraph=True)
+torch.testing.assert_close(gradients(compiled(ids)), gradients(cross_entropy(model(ids), ids)))
 model = tiny_model("qwen3 with a window")
 expected = model(ids)
 for block in model.blocks:

@@ -5,11 +5,14 @@ than all the rest of a small model's training step. Here the tokens are taken in
 into its gradient on the spot, and multiplied back into the gradients of the hidden states and of the head.
 """
 
+import math
+from collections.abc import Sequence
 from typing import Any
 
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
+from torch.utils.flop_counter import register_flop_formula
 
 from lm_core.errors import ConfigError, ShapeError
 from lm_core.loss import (
@@ -230,6 +233,12 @@ def _scale(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
 _opaque.register_autograd(_scale, setup_context=_keep)
 
 
+@register_flop_formula(torch.ops.lm_core.linear_cross_entropy)
+def _flops(hidden: Sequence[int], weight: Sequence[int], *rest: Any, **_: Any) -> int:
+    """The logits, and as many again for each of the two gradients that is wanted (the last two arguments)."""
+    return 2 * math.prod(hidden) * weight[0] * (1 + sum(rest[-2:]))
+
+
 def _loss_and_gradient_(
     logits: Float[Tensor, "rows vocab_size"],
     column: Int[Tensor, "rows 1"],
@@ -255,6 +264,6 @@ def _loss_and_gradient_(
 def _add_product_(total: Tensor, a: Tensor, b: Tensor) -> None:
     """total += a b, in one product where the dtypes allow it."""
     if total.dtype == a.dtype:
-        total.addmm_(a, b)
+        torch.addmm(total, a, b, out=total)  # addmm_, but counted by torch's FlopCounterMode
     else:
         total.add_(a @ b)

@@ -62,7 +62,9 @@ def test_the_operations_are_the_ones_that_torch_counts(variant):
 
 @pytest.mark.parametrize("worth", [1, 1 << 60])
 def test_the_fast_paths_count_as_what_they_stand_for(worth, monkeypatch):
-    monkeypatch.setattr(product_module, "WORTH_MULTIPLICATIONS", worth)  # all products through oneDNN, or none
+    monkeypatch.setattr(
+        product_module, "WORTH_MULTIPLICATIONS", worth
+    )  # all products through oneDNN, or none
     model, ids = tiny_model(n_kv_heads=4), some_ids(3, 16)  # of grouped heads torch counts other attention
     operations = flops_per_token(model.config, 16, backward=False) * ids.numel()
     with FlopCounterMode(display=False) as forward, torch.no_grad():

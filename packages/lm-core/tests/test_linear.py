@@ -1,6 +1,7 @@
 import pytest
 import torch
 from lm_core import Linear
+from lm_core.linear import cast_once
 from same_gradients import DTYPES, assert_same, randn
 
 
@@ -38,3 +39,12 @@ def test_there_is_no_bias_unless_asked_for():
 def test_a_layer_alone_starts_at_the_stated_deviation():
     torch.manual_seed(0)
     assert Linear(400, 300).weight.std().item() == pytest.approx(0.7 / 20, rel=0.02)
+
+
+def test_under_autocast_what_several_products_read_is_cast_once_and_anything_else_never():
+    x = torch.randn(2, 3)
+    assert cast_once(x) is x
+    with torch.autocast("cpu", dtype=torch.bfloat16):
+        torch.testing.assert_close(cast_once(x), x.bfloat16())
+        for other in (x.double(), x.bfloat16()):
+            assert cast_once(other) is other

@@ -10,7 +10,7 @@ from lm_core.activation import softmax
 from lm_core.config import ModelConfig
 from lm_core.documents import Documents
 from lm_core.kv_cache import KVCache
-from lm_core.linear import Linear
+from lm_core.linear import Linear, cast_once
 from lm_core.norm import RMSNorm
 from lm_core.rope import RotaryEmbedding
 
@@ -104,6 +104,7 @@ class Attention(nn.Module):
     ]:
         """Queries, keys and values of tokens that stand at `start` and after: normalised and rotated, as they meet."""
         batch, length, _ = x.shape
+        x = cast_once(x)
         q = self.q(x).view(batch, length, self.n_heads, self.d_head)
         k = self.k(x).view(batch, length, self.n_kv_heads, self.d_head)
         v = self.v(x).view(batch, length, self.n_kv_heads, self.d_head).transpose(1, 2)

@@ -134,19 +134,17 @@ def autocast_bytes(config: ModelConfig, batch: int, length: int, *, recompute: b
     """What a forward pass under autocast to a type of 2 bytes keeps beyond `activation_bytes(config, batch, length, 2)`.
 
     Numbers of 4 bytes instead of 2: the stream that each norm reads, what norms and attention divide by; with biases also what the
-    activation makes (3 d_ff with a gate, d_ff without). And copies in 2 bytes: the products of one input cast it once each (queries,
-    keys, values; gate and up), every weight matrix of a block is kept until its gradient is there, and without biases the rotary
-    tables are, twice for queries and for keys.
+    activation makes (3 d_ff with a gate, d_ff without). And copies in 2 bytes: every weight matrix of a block is kept until its gradient
+    is there, and without biases the rotary tables are, twice for queries and for keys.
     """
     d, gated = config.d_model, config.activation == "swiglu"
     normalisers = 2 * (2 if config.norm == "layer" else 1) + config.n_heads
     if config.qk_norm:
         normalisers += config.n_heads + config.n_kv_heads
     wider = 2 * d + normalisers + (0 if not config.bias else 3 * config.d_ff if gated else config.d_ff)
-    copies = (3 if gated else 2) * d
     narrow = config.position == "rope" and not (config.bias or config.qkv_bias)
     tables = 4 * length * config.d_head if narrow else 0
-    block = batch * length * (wider + copies) + matrix_parameters_per_block(config) + tables
+    block = batch * length * wider + matrix_parameters_per_block(config) + tables
     layers = 1 if recompute else config.n_layers
     inputs = (config.n_layers - layers) * d
     rest = d + (2 if config.norm == "layer" else 1)

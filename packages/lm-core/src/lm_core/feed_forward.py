@@ -6,7 +6,7 @@ from jaxtyping import Float
 from torch import Tensor, nn
 
 from lm_core.activation import gelu, relu2, silu
-from lm_core.linear import Linear
+from lm_core.linear import Linear, cast_once
 
 
 class SwiGLU(nn.Module):
@@ -23,6 +23,7 @@ class SwiGLU(nn.Module):
         self.down = Linear(d_ff, d_model, bias, fast=fast)
 
     def forward(self, x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
+        x = cast_once(x)
         gate = self.gate(x)
         opened: Tensor = nn.functional.silu(gate) if self.fast else silu(gate)
         y: Tensor = self.down(opened * self.up(x))

@@ -29,3 +29,11 @@ class Linear(nn.Module):
     def forward(self, x: Float[Tensor, "... d_in"]) -> Float[Tensor, "... d_out"]:
         y = product(x, self.weight, fast=self.fast)
         return y if self.bias is None else y + self.bias
+
+
+def cast_once(x: Float[Tensor, "..."]) -> Float[Tensor, "..."]:
+    """x in autocast's type, if autocast is on: before several products of the same x, each of which would cast it, and keep its copy."""
+    device = x.device.type
+    if x.dtype is not torch.float32 or not torch.is_autocast_enabled(device):
+        return x
+    return x.to(torch.get_autocast_dtype(device))

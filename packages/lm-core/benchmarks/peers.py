@@ -99,12 +99,22 @@ def installed_peers(config: ModelConfig) -> dict[str, Peer]:
     return peers
 
 
+def torch_loss(logits: Callable[[Tensor], Tensor]) -> Callable[[Tensor, Tensor], Tensor]:
+    """torch's cross-entropy of a peer's logits, of ids and targets."""
+
+    def loss(ids: Tensor, targets: Tensor) -> Tensor:
+        return torch.nn.functional.cross_entropy(logits(ids).flatten(0, 1), targets.flatten())
+
+    return loss
+
+
 def peer_step(peer: Peer, ids: Tensor, targets: Tensor) -> Callable[[], None]:
     """Forward, torch's cross-entropy and backward."""
     model, logits = peer
+    loss = torch_loss(logits)
 
     def step() -> None:
         model.zero_grad(set_to_none=True)
-        torch.nn.functional.cross_entropy(logits(ids).flatten(0, 1), targets.flatten()).backward()
+        loss(ids, targets).backward()
 
     return step

@@ -2,7 +2,7 @@
 
     python benchmarks/step.py                            # the default model of the first run, 2 threads
     python benchmarks/step.py --preset issue --json      # vocabulary 10,000, context 256, d 512
-    python benchmarks/step.py --preset issue --compile   # also both models through torch.compile: a minute at first
+    python benchmarks/step.py --preset issue --compile   # through torch.compile: one or two minutes at first; and the share of a product's speed
     python benchmarks/step.py --preset issue --forward   # only the forward pass, of one sequence of 512 tokens
 
 All contenders take turns, round by round, in one process, and the median of the rounds is reported: a ratio between
@@ -19,9 +19,11 @@ from collections.abc import Callable
 import torch
 from lm_core import ModelConfig, Transformer, cross_entropy
 from lm_core.counts import flops_per_token, parameter_count
-from peers import installed_peers, peer_step
+from lm_core.product import product
+from peers import Peer, installed_peers, peer_step, torch_loss
 from torch import Tensor
 
+SIDE = 2048  # of the matrices whose product says what the machine can do
 PRESETS = {
     "first-run": (
         ModelConfig(vocab_size=4096, context=128, d_model=128, n_layers=4, n_heads=4, d_ff=352, qk_norm=True),
@@ -55,18 +57,41 @@ def chunked_step(config: ModelConfig, ids: Tensor, targets: Tensor) -> Callable[
 
 
 def compiled_step(
-    model: torch.nn.Module, logits: Callable[[], Tensor], targets: Tensor
+    model: torch.nn.Module, loss: Callable[[Tensor, Tensor], Tensor], ids: Tensor, targets: Tensor
 ) -> Callable[[], None]:
-    def loss() -> Tensor:
-        return cross_entropy(logits(), targets)
-
     compiled = torch.compile(loss)
 
     def step() -> None:
         model.zero_grad(set_to_none=True)
-        compiled().backward()
+        compiled(ids, targets).backward()
 
     return step
+
+
+def compiled_contenders(
+    config: ModelConfig, ids: Tensor, targets: Tensor, peers: dict[str, Peer]
+) -> dict[str, Callable[[], None]]:
+    """Ours compiled and eager, and the fastest of the others compiled."""
+    ours = Transformer(config)
+    steps = {
+        "lm-core compiled": compiled_step(ours, lambda i, t: cross_entropy(ours(i), t), ids, targets),
+        "lm-core": our_step(config, True, ids, targets),
+    }
+    for name in ("transformers", "litgpt"):
+        if name in peers:
+            model, logits = peers[name]
+            loss = torch_loss(logits)
+            steps[f"{name} compiled"] = compiled_step(model, loss, ids, targets)
+    return steps
+
+
+def products(side: int) -> dict[str, Callable[[], object]]:
+    """One product of two square matrices, the fastest that a step could be made of: as ours are made, and as torch makes it."""
+    x, weight = torch.rand(side, side), torch.rand(side, side)
+    return {
+        "one product": lambda: product(x, weight),
+        "one product, torch": lambda: torch.nn.functional.linear(x, weight),
+    }
 
 
 def forward_only(logits: Callable[[], Tensor]) -> Callable[[], None]:
@@ -78,7 +103,7 @@ def forward_only(logits: Callable[[], Tensor]) -> Callable[[], None]:
 
 
 def measure(
-    steps: dict[str, Callable[[], None]], rounds: int, clock: Callable[[], float]
+    steps: dict[str, Callable[[], object]], rounds: int, clock: Callable[[], float]
 ) -> dict[str, list[float]]:
     """Seconds of each step in every one of the interleaved rounds, after two rounds that do not count."""
     times: dict[str, list[float]] = {name: [] for name in steps}
@@ -95,6 +120,8 @@ def contenders(
     config: ModelConfig, ids: Tensor, targets: Tensor, options: argparse.Namespace
 ) -> dict[str, Callable[[], None]]:
     peers = {} if options.no_peer else installed_peers(config)
+    if options.compile:
+        return compiled_contenders(config, ids, targets, peers)
     if options.forward:
         ours, plain = Transformer(config), Transformer(config, fast=False)
         steps = {
@@ -111,12 +138,6 @@ def contenders(
     }
     for name, peer in peers.items():
         steps[name] = peer_step(peer, ids, targets)
-    if options.compile:
-        model = Transformer(config)
-        steps["lm-core compiled"] = compiled_step(model, lambda: model(ids), targets)
-        if peers:
-            theirs, their_logits = peers["transformers"]
-            steps["transformers compiled"] = compiled_step(theirs, lambda: their_logits(ids), targets)
     return steps
 
 
@@ -133,7 +154,7 @@ def main() -> None:
         default="wall",
         help="cpu: processor time of all threads, for a busy machine",
     )
-    parser.add_argument("--compile", action="store_true", help="also the compiled models")
+    parser.add_argument("--compile", action="store_true", help="the compiled models")
     parser.add_argument("--forward", action="store_true", help="the forward pass of 1 x 512 tokens alone")
     parser.add_argument("--no-peer", action="store_true", help="leave the others out")
     parser.add_argument("--json", action="store_true")
@@ -146,33 +167,39 @@ def main() -> None:
         0, config.vocab_size, (batch, config.context), generator=torch.Generator().manual_seed(0)
     )
     targets = ids.roll(-1, 1)
-    steps = contenders(config, ids, targets, options)
+    steps: dict[str, Callable[[], object]] = {**contenders(config, ids, targets, options)}
+    flops = dict.fromkeys(
+        steps, flops_per_token(config, config.context, backward=not options.forward) * ids.numel()
+    )
+    if options.compile:
+        steps |= products(SIDE)
+        flops |= dict.fromkeys(products(SIDE), 2 * SIDE**3)
     times = measure(steps, options.rounds, time.process_time if options.clock == "cpu" else time.perf_counter)
-    seconds = {name: statistics.median(taken) for name, taken in times.items()}
-    flops = flops_per_token(config, config.context, backward=not options.forward) * ids.numel()
-    rows = {
-        name: {
-            "ms": taken * 1e3,
-            "tokens_per_second": ids.numel() / taken,
-            "gflop_per_second": flops / taken / 1e9,
-            "ours_is_faster_by": taken / seconds["lm-core"],
-        }
-        for name, taken in seconds.items()
-    }
+    speeds = {name: [flops[name] / each / 1e9 for each in taken] for name, taken in times.items()}
+    of_models = {name: taken for name, taken in times.items() if not name.startswith("one product")}
     if options.json:
         what = "forward, 1" if options.forward else f"step, {batch}"
         case = f"{what} x {config.context} tokens, {parameter_count(config):,} parameters"
-        runs = {name: [1e3 * each for each in taken] for name, taken in times.items()}
-        row = {"case": case, "measure": "time", "unit": "ms", "better": "lower", "runs": runs}
-        print(json.dumps({"rows": [row]}))
+        runs = {name: [1e3 * each for each in taken] for name, taken in of_models.items()}
+        rows = [{"case": case, "measure": "time", "unit": "ms", "better": "lower", "runs": runs}]
+        if options.compile:
+            chosen = {name: speeds[name] for name in speeds if "lm-core" in name or name not in of_models}
+            arithmetic = {"measure": "arithmetic", "unit": "GFLOP/s", "better": "higher", "runs": chosen}
+            rows.append({"case": case, **arithmetic})
+        print(json.dumps({"rows": rows}))
         return
     print(
         f"{parameter_count(config):,} parameters, {batch} x {config.context} tokens, {options.threads} threads"
     )
-    print(f"{'':20} {'ms/step':>9} {'tokens/s':>10} {'GFLOP/s':>9} {'ours faster by':>15}")
-    for name, row in rows.items():
-        figures = f"{row['ms']:9.1f} {row['tokens_per_second']:10,.0f} {row['gflop_per_second']:9.1f}"
-        print(f"{name:22} {figures} {row['ours_is_faster_by']:14.2f}x")
+    print(f"{'':20} {'ms':>9} {'tokens/s':>10} {'GFLOP/s':>9} {'ours faster by':>15}")
+    ours = statistics.median(next(iter(times.values())))
+    for name, taken in times.items():
+        seconds, speed = statistics.median(taken), statistics.median(speeds[name])
+        if name in of_models:
+            rate = f"{ids.numel() / seconds:10,.0f} {speed:9.1f} {seconds / ours:14.2f}x"
+        else:
+            rate = f"{'':10} {speed:9.1f}"
+        print(f"{name:22} {1e3 * seconds:9.1f} {rate}")
 
 
 if __name__ == "__main__":

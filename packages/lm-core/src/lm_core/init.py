@@ -12,8 +12,8 @@
 Numbers are standard deviations of a normal distribution; n is the number of layers, l = 1 ... n the layer, d_in the
 layer's input width.
 
-"fan_in" starts every block as the identity and the logits at zero, so the first loss is ln(vocab_size) exactly; measured
-as the better start for small models trained in minutes. A tied table is the head as well: at std 0.5 its logits would
+"fan_in" starts every block as the identity and the logits at zero, so the first loss is ln(vocab_size) exactly
+(docs/architecture.md has what three starts came to in 300 steps). A tied table is the head as well: at std 0.5 its logits would
 start with a deviation of 0.5 sqrt(d_model), at zero nothing would ever be learnt, hence GPT-2's 0.02.
 "gpt2" is Radford et al. 2019, section 2.3
 (https://cdn.openai.com/better-language-models/language_models_are_unsupervised_multitask_learners.pdf).

@@ -236,7 +236,8 @@ _opaque.register_autograd(_scale, setup_context=_keep)
 @register_flop_formula(torch.ops.lm_core.linear_cross_entropy)
 def _flops(hidden: Sequence[int], weight: Sequence[int], *rest: Any, **_: Any) -> int:
     """The logits, and as many again for each of the two gradients that is wanted (the last two arguments)."""
-    return 2 * math.prod(hidden) * weight[0] * (1 + sum(rest[-2:]))
+    wanted: int = sum(rest[-2:])
+    return 2 * math.prod(hidden) * weight[0] * (1 + wanted)
 
 
 def _loss_and_gradient_(

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections import deque
 from collections.abc import Callable, Iterator
 from concurrent.futures import Future, ThreadPoolExecutor
 from typing import Generic, TypeVar
 
 T = TypeVar("T")
+Result = TypeVar("Result")
 
 
 def one_ahead(items: Iterator[T]) -> Iterator[T]:
@@ -16,6 +18,22 @@ def one_ahead(items: Iterator[T]) -> Iterator[T]:
         while item := future.result():
             future = thread.submit(_next, items)
             yield item[0]
+
+
+def worked_ahead(work: Callable[[T], Result], items: Iterator[T], threads: int) -> Iterator[Result]:
+    """`work(item)` of each, in order; while one result is used, those of the next items are made, in so many threads."""
+    waiting: deque[Future[Result]] = deque()
+    with ThreadPoolExecutor(threads, thread_name_prefix="worked-ahead") as pool:
+        try:
+            for item in items:
+                waiting.append(pool.submit(work, item))
+                if len(waiting) > threads:
+                    yield waiting.popleft().result()
+            while waiting:
+                yield waiting.popleft().result()
+        finally:
+            for future in waiting:  # nobody wants them any more
+                future.cancel()
 
 
 def _next(items: Iterator[T]) -> tuple[T] | None:

@@ -17,6 +17,9 @@ from lm_train.tokens.dataset_format import Shard, dtype_for, index_name, shard_o
 
 Places = npt.NDArray[np.int64]
 _BLOCK_BYTES = 1 << 20
+_WRITTEN_AT_ONCE = (
+    1 << 19
+)  # hashed and written while it is in a core's cache; and for larger writes Linux looks for larger pages, at times long
 WriterMark = dict[str, Any]
 """What a split's files hold at one moment, as JSON: {"shards": {name: Shard}, "open": the unfinished one or null}"""
 
@@ -187,9 +190,12 @@ class _HashedFile:
         return self.bytes
 
     def write(self, content: bytes | memoryview) -> None:
-        self.file.write(content)
-        self.sha256.update(content)
-        self.bytes += memoryview(content).nbytes
+        content = memoryview(content).cast("B")
+        for start in range(0, len(content), _WRITTEN_AT_ONCE):
+            part = content[start : start + _WRITTEN_AT_ONCE]
+            self.sha256.update(part)
+            self.file.write(part)
+        self.bytes += len(content)
 
     def close(self) -> FileEntry:
         self.file.close()

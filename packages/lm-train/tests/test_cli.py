@@ -38,18 +38,20 @@ def mistake(capsys, monkeypatch, tmp_path):
     return call
 
 
-def test_help_and_print_config_import_no_torch():
+def test_help_print_config_and_prepare_import_no_torch(tmp_path):
     code = (
         "import contextlib, io, sys\nfrom lm_train.cli import run\n"
         "with contextlib.redirect_stdout(io.StringIO()) as out:\n"
         "    codes = run(['--help']), run(['--print-config']), run(['report', '--help'])\n"
         "    wrong = run(['--modle.d-model', '3'])\n"
-        "assert codes == (0, 0, 0) and wrong == 2, (codes, wrong)\n"
+        "    made = run(['prepare', 'text.txt', '--out', 'made', '--vocab-size', '300'])\n"
+        "assert codes == (0, 0, 0) and wrong == 2 and made == 0, (codes, wrong, made)\n"
         "assert '--model.d-model' in out.getvalue() and 'Minutes of training' in out.getvalue()\n"
         "print('torch' in sys.modules, 'matplotlib' in sys.modules)\n"
     )
+    (tmp_path / "text.txt").write_text("one line of text\n" * 200)
     done = subprocess.run(
-        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True
+        [sys.executable, "-c", code], capture_output=True, text=True, timeout=60, check=True, cwd=tmp_path
     )
     assert done.stdout.strip() == "False False"
 

@@ -15,13 +15,14 @@ from lm_train.dataset import TokenDataset
 from lm_train.device import choose_device, usable_cpus
 from lm_train.evaluate import evaluate
 from lm_train.optimizers import Optimizers
-from lm_train.plan import count, plan_lines
+from lm_train.plan import plan_lines
 from lm_train.prepare import prepare
 from lm_train.run import train
 from lm_train.run_errors import NotFiniteError
 from lm_train.samples import choose, prompts_for, sample
 from lm_train.state import read_record
 from lm_train.step import train_step
+from lm_train.view.display import count
 from tiny_runs import rows, tiny_config, tiny_corpus, tiny_text
 
 SHAPE = ModelConfig(vocab_size=300, context=16, d_model=16, n_layers=2, n_heads=2, d_ff=32, qk_norm=True)

@@ -8,9 +8,10 @@ import pytest
 import torch
 from lm_core import IGNORED
 from lm_train.batches import ValidationWindows
+from lm_train.corpus import MixedIn
 from lm_train.dataset import TokenDataset
 from lm_train.errors import DatasetError
-from lm_train.mixture import MixedIn, training_batches
+from lm_train.mixture import training_batches
 from lm_train.packed_batches import PackedBatches
 from lm_train.prepare import prepare
 from tiny_runs import tiny_config, tiny_text

@@ -87,6 +87,17 @@ def test_outside_of_training_a_signal_stops_at_once():
         os.kill(os.getpid(), signal.SIGTERM)
 
 
+def test_a_stop_while_the_program_is_loaded_has_no_traceback():
+    code = (
+        "import sys\nclass Interrupting:\n    def find_spec(self, name, *_):\n"
+        "        if name == 'lm_train.cli':\n            raise KeyboardInterrupt\n"
+        "sys.meta_path.insert(0, Interrupting())\nfrom lm_train.__main__ import main\nmain()\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, timeout=60)
+    assert (done.returncode, done.stdout) == (75, "")
+    assert done.stderr == "\nstopped by SIGINT; nothing was begun\n"
+
+
 def test_a_second_signal_ends_the_process_at_once():
     code = (
         "import os, signal\nfrom lm_train.signals import Stop\n"

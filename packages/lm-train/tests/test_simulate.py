@@ -9,8 +9,9 @@ import pytest
 from lm_train import cli
 from lm_train.batches import Batches
 from lm_train.config import CheckpointConfig, ModelOptions, TrainConfig
+from lm_train.corpus import MixedIn
 from lm_train.errors import ConfigError
-from lm_train.mixture import MixedIn, Mixture
+from lm_train.mixture import Mixture
 from lm_train.packed_batches import PackedBatches
 from lm_train.parallel import simulate as module
 from lm_train.parallel.failures import (

@@ -34,6 +34,7 @@ from lm_train.short_help import HELP_ALL, ShortHelp, default_shown, settings
 from lm_train.signals import Stop, Stopped
 from lm_train.studies.study_commands import compare_command, lr_command, sweep_command
 from lm_train.view.closing import closing_lines
+from lm_train.view.display import count
 from lm_train.view.watch_command import watch_command
 
 EXIT_DONE = 0
@@ -136,7 +137,6 @@ def prepare_command(
     def prepare_dataset(stop: Stop) -> int:
         from lm_train import corpus
         from lm_train.dataset import TokenDataset
-        from lm_train.plan import count
         from lm_train.prepare import prepare
         from lm_train.tokens.on_ray import RayEngine
         from lm_train.view.display import open_display

@@ -9,6 +9,7 @@ from __future__ import annotations
 
 import re
 from collections.abc import Callable, Sequence
+from dataclasses import dataclass
 from pathlib import Path
 from typing import Any
 
@@ -17,7 +18,6 @@ from lm_tokenizer import Tokenizer
 from lm_train.config import TrainConfig
 from lm_train.dataset import TokenDataset
 from lm_train.errors import ConfigError, OtherDatasetError
-from lm_train.mixture import MixedIn
 from lm_train.prepare import CHARACTERS, END_OF_TEXT, prepare
 from lm_train.run_errors import RunError
 from lm_train.run_folder import RunFolder
@@ -25,6 +25,15 @@ from lm_train.tokens.dataset_format import DATASET_NAME
 from lm_train.view.display import Display
 
 STANDARD_INPUT = "-"
+
+
+@dataclass(frozen=True)
+class MixedIn:
+    """A dataset beside the run's own: what it was called, and its share of the windows."""
+
+    name: str
+    dataset: TokenDataset
+    share: float
 
 
 def open_corpus(config: TrainConfig, display: Display) -> tuple[TokenDataset, Tokenizer]:

@@ -10,13 +10,13 @@ from __future__ import annotations
 import hashlib
 import json
 from collections.abc import Sequence
-from dataclasses import dataclass
 
 import numpy as np
 import torch
 
 from lm_train.batches import Batch, Batches, samples_of
 from lm_train.config import TrainConfig
+from lm_train.corpus import MixedIn
 from lm_train.dataset import TokenDataset
 from lm_train.errors import ConfigError
 from lm_train.packed_batches import PackedBatches
@@ -24,15 +24,6 @@ from lm_train.permutation import Indices, Permutation
 
 ORDER_VERSION = 1
 BLOCK = 1000
-
-
-@dataclass(frozen=True)
-class MixedIn:
-    """A dataset beside the run's own: what it was called, and its share of the windows."""
-
-    name: str
-    dataset: TokenDataset
-    share: float
 
 
 class Mixture:

@@ -19,11 +19,12 @@ from lm_train.checkpoint import newest_verified, versions
 from lm_train.compiled import check_compiler
 from lm_train.config import ModelOptions, TrainConfig
 from lm_train.config_file import read_config, to_settings, to_toml
+from lm_train.corpus import MixedIn
 from lm_train.dataset import TokenDataset
 from lm_train.device import Device, choose_device, machine_card
 from lm_train.errors import DatasetError
 from lm_train.fine_tune import start_model
-from lm_train.mixture import MixedIn, data_fingerprint
+from lm_train.mixture import data_fingerprint
 from lm_train.nvtx import nvtx_level
 from lm_train.optimizers import Optimizers
 from lm_train.parallel.launcher import processes_here

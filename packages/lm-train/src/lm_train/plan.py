@@ -17,7 +17,7 @@ from lm_train.optimizers import Optimizers
 from lm_train.packed_batches import PackedBatches
 from lm_train.session import Session
 from lm_train.step import train_step
-from lm_train.view.display import clock
+from lm_train.view.display import clock, count
 
 _TIMED_STEPS = 3
 _LONG = 30.0  # seconds: a step that takes longer is not taken as a whole to be timed
@@ -157,14 +157,6 @@ def plan_lines(config: TrainConfig, vocab_size: int) -> list[str]:
         f"{count(rate * plan.flops_per_token)} FLOP/s ({'measured now' if plan.whole else 'from one window, measured now'})",
         f"run        {plan.steps:,} steps, {count(tokens)} tokens ({tokens / plan.parameters:.2g} a parameter), {clock(plan.seconds)}",
     ]
-
-
-def count(number: float) -> str:
-    """1234567 -> "1.23 M"."""
-    for size, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
-        if number >= size:
-            return f"{number / size:.3g} {unit}"
-    return f"{number:.0f}"
 
 
 def _budget(config: TrainConfig, parameters: int, tokens_per_step: float) -> str:

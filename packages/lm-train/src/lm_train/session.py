@@ -20,10 +20,11 @@ from lm_train.batches import ValidationWindows
 from lm_train.budget import Budget
 from lm_train.config import TrainConfig
 from lm_train.config_file import to_settings
+from lm_train.corpus import MixedIn
 from lm_train.dataset import TokenDataset
 from lm_train.device import Device
 from lm_train.evaluate import Evaluation
-from lm_train.mixture import MixedIn, data_fingerprint, mean_bytes_per_token, training_batches
+from lm_train.mixture import data_fingerprint, mean_bytes_per_token, training_batches
 from lm_train.nvtx import both, marking, nvtx_level
 from lm_train.optimizers import Optimizers
 from lm_train.parallel.exchange import Exchange

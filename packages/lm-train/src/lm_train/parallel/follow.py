@@ -18,11 +18,12 @@ from lm_train.batches import Batch, Batches, ValidationWindows
 from lm_train.compiled import compile_blocks
 from lm_train.config import TrainConfig
 from lm_train.config_file import build, to_settings
+from lm_train.corpus import MixedIn
 from lm_train.dataset import TokenDataset
 from lm_train.device import Device, choose_device
 from lm_train.errors import DatasetError
 from lm_train.evaluate import evaluate
-from lm_train.mixture import MixedIn, Mixture, data_fingerprint, training_batches
+from lm_train.mixture import Mixture, data_fingerprint, training_batches
 from lm_train.optimizers import Optimizers
 from lm_train.parallel.exchange import Exchange
 from lm_train.parallel.ranks import Order, Ranks

@@ -115,8 +115,7 @@ def simulate_command(
 def outcome_lines(outcome: Outcome, config: TrainConfig, times: Times, between: float | None) -> list[str]:
     """What the command prints; `between`: mean seconds between the failures that were drawn."""
     from lm_train.parallel.failures import expected_useful
-    from lm_train.plan import count
-    from lm_train.view.display import clock
+    from lm_train.view.display import clock, count
 
     o, total = outcome, outcome.seconds
     source = "from the trace" if between is None else f"one in {clock(between)} drawn with seed {config.seed}"
@@ -164,8 +163,9 @@ def _between_failures(
 
 
 def _batches(config: TrainConfig, steps: int, text_tokens: int | None) -> Batches | Mixture:
+    from lm_train.corpus import MixedIn
     from lm_train.dataset import TokenDataset
-    from lm_train.mixture import MixedIn, training_batches
+    from lm_train.mixture import training_batches
     from lm_train.parallel.made_up_text import MadeUpText
     from lm_train.tokens.dataset_format import DATASET_NAME
 

@@ -23,8 +23,8 @@ from lm_core.parameter_shapes import parameter_shapes
 from lm_train.config import TrainConfig
 from lm_train.errors import ConfigError
 from lm_train.parallel.ranks import Ranks
-from lm_train.plan import count, model_lines
-from lm_train.view.display import clock
+from lm_train.plan import model_lines
+from lm_train.view.display import clock, count
 
 LINK_SHARE = 0.7  # of a link's speed that collectives reach
 WRITE_RATE = 2e9  # bytes a second of rank 0's disk

@@ -216,6 +216,14 @@ def numbers(status: Status) -> str:
     )
 
 
+def count(number: float) -> str:
+    """1234567 -> "1.23 M"."""
+    for size, unit in ((1e15, "P"), (1e12, "T"), (1e9, "G"), (1e6, "M"), (1e3, "k")):
+        if number >= size:
+            return f"{number / size:.3g} {unit}"
+    return f"{number:.0f}"
+
+
 def clock(seconds: float) -> str:
     """75 -> "1:15", 3675 -> "1:01:15"."""
     whole = max(0, round(seconds))

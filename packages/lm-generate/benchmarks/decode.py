@@ -2,6 +2,7 @@
 
     python benchmarks/decode.py                       # a random model of the size "S"; batches of 1, 8 and 32
     python benchmarks/decode.py --dtype int8          # float16 or int8 weights
+    python benchmarks/decode.py --size M --prompt 256 --batch 1 --rounds 3      # GPT-2's 124 M parameters
     python benchmarks/decode.py MODEL_FOLDER --batch 1 4 --threads 1 --json
 
 Figures are new tokens a second, all rows together, after the prompt has been read: the time of N tokens less
@@ -19,7 +20,7 @@ import time
 from pathlib import Path
 
 import torch
-from latency import make_model
+from latency import SIZES, make_model
 from lm_generate import load
 from peers import Tokens, Write, peers
 
@@ -41,6 +42,7 @@ def main() -> None:
         description=__doc__, formatter_class=argparse.RawDescriptionHelpFormatter
     )
     parser.add_argument("model", nargs="?", help="a model folder; without one a random model is made")
+    parser.add_argument("--size", choices=SIZES, default="S", help="of the random model (default S)")
     parser.add_argument("--batch", type=int, nargs="+", default=[1, 8, 32])
     parser.add_argument("--dtype", choices=DTYPES, default="float32", help="of the weights")
     parser.add_argument("--prompt", type=int, default=128, help="prompt tokens (default 128)")
@@ -51,7 +53,7 @@ def main() -> None:
     arguments = parser.parse_args()
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as made:
-        folder = Path(arguments.model) if arguments.model else make_model(Path(made))
+        folder = Path(arguments.model) if arguments.model else make_model(Path(made), arguments.size)
         whole = load(folder)
         engine = whole if arguments.dtype == "float32" else load(folder, dtype=DTYPES[arguments.dtype])
 
@@ -76,6 +78,7 @@ def main() -> None:
                     speed, written[name] = measure(write, prompts, arguments.new)
                     runs[name].append(speed)
             kind = "" if arguments.dtype == "float32" else f", {arguments.dtype}"
+            kind += "" if arguments.size == "S" else f", {arguments.size}"
             rows.append(
                 {
                     "case": f"{batch} row{'s' * (batch > 1)}, {arguments.threads} threads{kind}",

@@ -19,21 +19,29 @@ from lm_core import ModelConfig, Transformer, save_model
 from lm_generate import Engine, load
 from lm_tokenizer import Tokenizer
 
+SIZES = {
+    "S": ModelConfig(vocab_size=10_000, context=512, d_model=512, n_layers=4, n_heads=16, d_ff=1344),
+    "M": ModelConfig(
+        vocab_size=50_257, context=1024, d_model=768, n_layers=12, n_heads=12, d_ff=3072, position="learned",
+        norm="layer", activation="gelu", bias=True, tie_embeddings=True,
+    ),
+}  # fmt: skip
+"""S: a Llama of about 22 M parameters. M: GPT-2's 124 M."""
 
-def make_model(folder: Path) -> Path:
-    """Vocabulary 10,000, d 512, 4 layers, 16 heads, d_ff 1344: about 22 M parameters, random."""
-    config = ModelConfig(vocab_size=10_000, context=512, d_model=512, n_layers=4, n_heads=16, d_ff=1344)
+
+def make_model(folder: Path, size: str = "S") -> Path:
+    """A random model of that size, with a tokenizer that has every id: an engine that never writes others is like all."""
+    config = SIZES[size]
     sources = sorted(Path(json.__file__).parent.parent.glob("*.py"))  # the standard library, on every machine
-    tokenizer = Tokenizer.train(files=sources, vocab_size=10_000)
+    tokenizer = Tokenizer.train(files=sources, vocab_size=config.vocab_size)
     model = Transformer(config)
     with torch.no_grad():
         for parameter in model.parameters():
             if not parameter.any():  # what starts at zero would make every token the same
                 parameter.normal_(0, 0.5 / parameter.shape[-1] ** 0.5)
-        assert model.head is not None
-        model.head.weight.mul_(4)
-    save_model(model, folder / "S", add_files=tokenizer.save)
-    return folder / "S"
+        (model.embedding if model.head is None else model.head).weight.mul_(4)
+    save_model(model, folder / size, add_files=tokenizer.save)
+    return folder / size
 
 
 def ours(engine: Engine, ids: list[int], new: int) -> tuple[dict[str, float], tuple[int, ...]]:

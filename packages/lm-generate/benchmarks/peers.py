@@ -1,7 +1,8 @@
 """Other engines on the same model, each as a function that writes greedily: rows of tokens = write(prompts, count).
 
 `peers` has those that are installed: transformers (float32), llama.cpp through cyllama and gguf
-(`pip install cyllama gguf`), CTranslate2 (`pip install ctranslate2 transformers`; float32 and int8). Each gets the
+(`pip install cyllama gguf`), CTranslate2 (`pip install ctranslate2 transformers`; float32 and int8), litgpt (`pip install
+litgpt`; a Llama in float32). Each gets the
 model in its own form. llama.cpp's int8 is q8_0, and both round the activations to int8 as well.
 """
 
@@ -25,6 +26,8 @@ def peers(engine: Engine, model: Path, made: Path, dtype: str, threads: int) -> 
         found["transformers"] = _transformers(engine, model)
     if _installed("cyllama", "gguf"):
         found["llama.cpp"] = _llama_cpp(engine, made / f"{dtype}.gguf", dtype, threads)
+    if dtype == "float32" and engine.config.family == "llama" and _installed("litgpt"):
+        found["litgpt"] = _litgpt(engine, model)
     if dtype != "float16" and _installed("ctranslate2", "transformers"):
         found["ctranslate2"] = _ctranslate2(model, made / f"ct2-{dtype}", dtype, threads)
     return found
@@ -90,6 +93,40 @@ def _llama_cpp(engine: Engine, path: Path, dtype: str, threads: int) -> Write:
             for row in range(rows):
                 written[row].append(sampler.sample(place, row))
         return written
+
+    return write
+
+
+def _litgpt(engine: Engine, folder: Path) -> Write:
+    from litgpt import GPT, Config
+    from litgpt.scripts.convert_hf_checkpoint import copy_weights_hf_llama
+    from safetensors.torch import load_file
+
+    shape = engine.config
+    config = Config(
+        block_size=shape.context, vocab_size=shape.vocab_size, padded_vocab_size=shape.vocab_size,
+        n_layer=shape.n_layers, n_head=shape.n_heads, n_query_groups=shape.n_kv_heads, n_embd=shape.d_model,
+        intermediate_size=shape.d_ff, rotary_percentage=1.0, parallel_residual=False, bias=False,
+        norm_class_name="RMSNorm", norm_eps=shape.norm_eps, mlp_class_name="LLaMAMLP", rope_base=int(shape.rope_theta),
+    )  # fmt: skip
+    model = GPT(config).eval()
+    weights: dict[str, torch.Tensor] = {}
+    copy_weights_hf_llama(config, {}, weights, load_file(folder / "model.safetensors"))
+    model.load_state_dict(weights)
+
+    @torch.inference_mode()
+    def write(prompts: Tokens, count: int) -> Tokens:
+        length = len(prompts[0])
+        model.clear_kv_cache()
+        model.max_seq_length = length + count
+        model.set_kv_cache(batch_size=len(prompts))
+        ids, place = torch.tensor(prompts), torch.arange(length)
+        written = []
+        for step in range(count):
+            ids = model(ids, input_pos=place)[:, -1:].argmax(-1)  # (rows, 1)
+            place = torch.tensor([length + step])
+            written.append(ids)
+        return torch.cat(written, dim=1).tolist()
 
     return write
 

@@ -248,6 +248,30 @@ def test_what_was_compiled_once_is_used_again_and_lies_where_nobody_else_may_wri
     assert native_library._compiled().parent != first.parent  # somebody else could have put it there
 
 
+def test_who_cannot_keep_the_kernel_is_told_how_to(fresh, monkeypatch, caplog):
+    (fresh / "cache").write_text("not a folder")
+    monkeypatch.setenv(
+        "PATH",
+        a_compiler(fresh / "bin", 'while [ "$1" != -o ]; do shift; done; echo x > "$2"') + ":/bin:/usr/bin",
+    )
+    with caplog.at_level("INFO", logger="lm_generate"):
+        assert native_library._compiled().parent == native_library._temporary()
+    assert f"nothing can be kept in {fresh / 'cache' / 'lm-generate'}; set XDG_CACHE_HOME" in caplog.text
+
+
+def test_a_slow_compiler_is_told_and_one_that_never_ends_is_ended(fresh, monkeypatch, caplog):
+    monkeypatch.setenv("PATH", a_compiler(fresh / "bin", "exec sleep 100") + ":/bin:/usr/bin")
+    monkeypatch.setattr(native_library, "_PATIENCE", 0.01)
+    monkeypatch.setattr(native_library, "_TIME", 0.01)
+    native_library.begin_compiling()
+    compiler = native_library._compiling
+    with caplog.at_level("INFO", logger="lm_generate"):
+        assert native_library.load_library() is None
+    assert "waiting for the C compiler to make the decoding kernel" in caplog.text
+    assert "timed out" in native_library.why_not()
+    assert compiler.returncode == -9
+
+
 def test_an_environment_variable_does_without_it(fresh, monkeypatch):
     monkeypatch.setenv("LM_NATIVE", "0")
     assert native_library.load_library() is None

@@ -10,6 +10,7 @@ work while torch is being imported. The result is kept in the user's own cache f
 
 import ctypes
 import hashlib
+import logging
 import os
 import platform
 import shutil
@@ -24,7 +25,10 @@ SOURCES = Path(__file__).parent / "native"
 FLAGS = ("-O3", "-std=gnu11", "-D_DEFAULT_SOURCE", "-shared", "-fPIC", "-pthread")
 _TIME = 120
 """Seconds after which a compiler is given up."""
+_PATIENCE = 4.0
+"""Seconds after which whoever waits for it is told."""
 
+log = logging.getLogger(__name__)
 _lock = threading.Lock()
 _compiling: "subprocess.Popen[bytes] | None" = None
 _library: ctypes.CDLL | None = None
@@ -66,10 +70,16 @@ def _compiled() -> Path:
     if target.exists():
         return target
     global _compiling
+    if _made is not None and target.parent == Path(_made.name):
+        log.info(
+            "the decoding kernel is compiled for this process alone, since nothing can be kept in %s; "
+            "set XDG_CACHE_HOME to a folder of yours and it is compiled once",
+            _wanted_folder() or "a home folder",
+        )
     unfinished = _unfinished(target)
     if _compiling is not None:
-        failed = _compiling.wait(_TIME)
-        _compiling = None
+        compiler, _compiling = _compiling, None
+        failed = _wait(compiler)
     else:
         failed = 1
     if failed:
@@ -81,6 +91,22 @@ def _compiled() -> Path:
             )
     unfinished.replace(target)
     return target
+
+
+def _wait(compiler: "subprocess.Popen[bytes]") -> int:
+    """Its exit code. One that takes too long is ended and raises TimeoutExpired."""
+    try:
+        return compiler.wait(_PATIENCE)
+    except subprocess.TimeoutExpired:
+        log.info(
+            "waiting for the C compiler to make the decoding kernel, once for this machine (LM_NATIVE=0: without)"
+        )
+    try:
+        return compiler.wait(_TIME)
+    except subprocess.TimeoutExpired:
+        compiler.kill()
+        compiler.wait()
+        raise
 
 
 def _plan() -> tuple[list[str], Path]:
@@ -124,16 +150,25 @@ def _cache() -> Path:
     if sys.platform == "win32":
         raise OSError("the kernel is for Linux and macOS")
     try:
-        base = Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache")
-        folder = base / "lm-generate"
+        folder = _wanted_folder()
+        if folder is None:
+            return _temporary()
         folder.mkdir(mode=0o700, parents=True, exist_ok=True)
         found = folder.stat()
         private = not found.st_mode & (stat.S_IWGRP | stat.S_IWOTH) and found.st_uid == os.getuid()
         if private and os.access(folder, os.W_OK):
             return folder
-    except (OSError, RuntimeError):  # RuntimeError: a user without a home, as in some containers
-        pass
+    except OSError:
+        pass  # told in `_compiled`
     return _temporary()
+
+
+def _wanted_folder() -> Path | None:
+    """Where the kernel is to be kept; None for a user without a home, as in some containers."""
+    try:
+        return Path(os.environ.get("XDG_CACHE_HOME") or Path.home() / ".cache") / "lm-generate"
+    except RuntimeError:
+        return None
 
 
 def _temporary() -> Path:

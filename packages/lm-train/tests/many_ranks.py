@@ -112,7 +112,9 @@ class Launch:
         ]
 
     def _text(self, name: str, rank: int) -> str:
-        return (self.folder / f"{name}-{rank}").read_text(errors="replace")
+        lines = (self.folder / f"{name}-{rank}").read_text(errors="replace").splitlines(keepends=True)
+        # torch 2.10 has a line of its own on standard output
+        return "".join(line for line in lines if not line.startswith("[Gloo] Rank"))
 
 
 def end_after(seconds: int) -> None:

@@ -49,7 +49,8 @@ class StepProfiler:
     def step(self) -> Iterator[None]:
         """Around each step."""
         if self._seen == FIRST_STEP:
-            self._profile = torch.profiler.profile()
+            # There is one cycle only; without acc_events torch 2.10 warns of others.
+            self._profile = torch.profiler.profile(acc_events=True)
             self._profile.start()
             if self.memory is not None:
                 self.memory.start()

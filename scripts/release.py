@@ -140,7 +140,7 @@ def check_artefacts(package: str, folder: Path, out: Path, *, import_only: bool)
         log,
     )
     if not import_only:
-        test_packages.test(package, command, folder, log)
+        test_packages.test(package, command, folder, log, jobs="auto")
     out.mkdir(parents=True, exist_ok=True)
     for path in (sdist, built[package], bill):
         (out / path.name).write_bytes(path.read_bytes())

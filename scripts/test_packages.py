@@ -8,7 +8,8 @@ package's tests, and a file that the wheel lacks is still found in the checkout.
   2. installs it with only what it declares (siblings as wheels too) and imports every module,
   3. adds the package's `test` dependency group and runs its own tests from a copy, far from the checkout.
 `--lowest` installs the oldest version that each of its bounds allows, to prove the lower ones; `--python` takes another interpreter
-(a version that uv finds, or a path); `--wheels` installs the wheels that an earlier --keep left, to try the same ones on many Pythons. Two packages at a time, each on one thread; what one printed comes when it is done.
+(a version that uv finds, or a path); `--wheels` installs the wheels that an earlier --keep left, to try the same ones on many Pythons.
+One package after another, its tests on all cores (`--jobs`); meanwhile the next one's environment is made. What one printed comes when it is done.
 Needs uv (and cargo for lm-tokenizer). Exit 0 when every package passed, else 1 with the failures named.
 """
 
@@ -135,7 +136,7 @@ def install(
     return command
 
 
-def test(package: str, command: list[str | Path], folder: Path, log: TextIO) -> None:
+def test(package: str, command: list[str | Path], folder: Path, log: TextIO, *, jobs: str) -> None:
     """Its own tests, from a copy. What it declares is named again, so that its bounds are kept as they were installed."""
     project = read_toml(ROOT / "packages" / package / "pyproject.toml")
     run("install its test group", [*command, *project["dependency-groups"]["test"]], log, cwd=folder)
@@ -150,7 +151,17 @@ def test(package: str, command: list[str | Path], folder: Path, log: TextIO) -> 
     outside = {key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "VIRTUAL_ENV"}}
     run(
         "its tests, from a copy",
-        [python_of(folder / f"{package}-env"), "-m", "pytest", "-q", "-p", "no:cacheprovider"],
+        [
+            python_of(folder / f"{package}-env"),
+            "-m",
+            "pytest",
+            "-q",
+            "-p",
+            "no:cacheprovider",
+            "-n",
+            jobs,
+            "--dist=worksteal",
+        ],
         log,
         cwd=copy,
         env={"OMP_NUM_THREADS": "1", **outside},
@@ -180,7 +191,9 @@ def main() -> int:
     parser.add_argument(
         "--wheels", type=Path, metavar="FOLDER", help="install what an earlier --keep built: FOLDER/wheels"
     )
-    parser.add_argument("--jobs", type=int, default=2, metavar="N", help="packages at a time (default: 2)")
+    parser.add_argument(
+        "--jobs", default="auto", metavar="N", help="processes for a package's tests (default: one a core)"
+    )
     arguments = parser.parse_args()
     if unknown := sorted(set(arguments.packages) - set(packages)):
         parser.error(f"no package named {', '.join(unknown)}; there are {', '.join(packages)}")
@@ -194,29 +207,25 @@ def main() -> int:
         wheels, anew = arguments.wheels or folder / "wheels", arguments.wheels is None
         built = {name: build(name, wheels, sys.stdout, anew=anew) for name in needed}
 
-        def outcome(package: str) -> str:
-            path = folder / f"{package}.log"
-            try:
-                with path.open("w", encoding="utf-8") as log:
-                    check_contents(package, built[package])
-                    command = install(
-                        package,
-                        built,
-                        folder,
-                        log,
-                        python=arguments.python,
-                        lowest=arguments.lowest,
-                    )
-                    if not arguments.import_only:
-                        test(package, command, folder, log)
-            except PackageFailure as failure:
-                return str(failure)
-            finally:
-                print(f"{package}\n{path.read_text(encoding='utf-8', errors='replace')}", flush=True)
-            return "passed"
+        def environment(package: str) -> list[str | Path]:
+            with (folder / f"{package}.log").open("w", encoding="utf-8") as log:
+                check_contents(package, built[package])
+                return install(package, built, folder, log, python=arguments.python, lowest=arguments.lowest)
 
-        with ThreadPoolExecutor(arguments.jobs) as pool:
-            outcomes = dict(zip(wanted, pool.map(outcome, wanted), strict=True))
+        outcomes = {}
+        with ThreadPoolExecutor(1) as behind:
+            environments = {package: behind.submit(environment, package) for package in wanted}
+            for package, made in environments.items():
+                path = folder / f"{package}.log"
+                try:
+                    command = made.result()
+                    if not arguments.import_only:
+                        with path.open("a", encoding="utf-8") as log:
+                            test(package, command, folder, log, jobs=arguments.jobs)
+                    outcomes[package] = "passed"
+                except PackageFailure as failure:
+                    outcomes[package] = str(failure)
+                print(f"{package}\n{path.read_text(encoding='utf-8', errors='replace')}", flush=True)
     for package, how in outcomes.items():
         print(f"{package}: {how}")
     return 0 if set(outcomes.values()) == {"passed"} else 1

@@ -10,7 +10,6 @@ docs/sweeps.md says what of the format is carried out here. https://docs.wandb.a
 
 from __future__ import annotations
 
-import math
 from dataclasses import dataclass
 from importlib import resources
 from pathlib import Path
@@ -40,8 +39,8 @@ class Parameter:
 
     kind: str
     values: tuple[Any, ...] = ()
-    low: float = math.nan
-    high: float = math.nan
+    low: float = 0.0
+    high: float = 0.0
 
 
 @dataclass(frozen=True)

@@ -4,6 +4,7 @@ The same machine-independent figures each time, so that a picture changes only w
 """
 
 import random
+from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
@@ -15,6 +16,7 @@ from lm_train.texts.stdlib_text import stdlib_files
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
+from matplotlib.patches import FancyBboxPatch
 
 PACKAGES = Path(__file__).resolve().parent.parent / "packages"
 BLUE, RED, GREEN = "#4269d0", "#ff725c", "#3ca951"
@@ -75,6 +77,57 @@ def order(path: Path) -> None:
     save(figure, path)
 
 
+def model(path: Path) -> None:
+    """The stream from the ids to the logits, and the parts of a block that read it and add to it."""
+    figure, axes = plot(7, 5)
+    axes.set(xlim=(0, 10), ylim=(-0.3, 8.6))
+    axes.axis("off")
+
+    def box(x: float, y: float, text: str, colour: str, width: float = 2.4) -> None:
+        style = {"boxstyle": "round,pad=0.08", "facecolor": "white", "edgecolor": colour, "linewidth": 1.8}
+        axes.add_patch(FancyBboxPatch((x - width / 2, y - 0.25), width, 0.5, **style))
+        axes.text(x, y, text, ha="center", va="center")
+
+    def arrow(*points: tuple[float, float], colour: str = "#888888", width: float = 1.4) -> None:
+        for (x0, y0), (x1, y1) in pairwise(points):
+            last = (x1, y1) == points[-1]
+            shape = {"arrowstyle": "-|>" if last else "-", "color": colour, "linewidth": width}
+            axes.annotate("", (x1, y1), (x0, y0), arrowprops={**shape, "shrinkA": 0, "shrinkB": 0})
+
+    stream = 1.8
+    arrow((stream, 0.95), (stream, 6.55), colour=BLUE, width=3)
+    box(stream, 0.6, "embedding", BLUE)
+    arrow((stream, -0.2), (stream, 0.25))
+    axes.text(stream + 0.2, -0.15, "ids (length)", color="#555555")
+    box(stream, 6.9, "norm, head", BLUE)
+    arrow((stream, 7.25), (stream, 7.8))
+    axes.text(stream + 0.2, 7.5, "logits (length, vocab_size)", color="#555555")
+    axes.text(
+        stream - 0.25, 3.7, "the stream (length, d_model)", color=BLUE, rotation=90, ha="right", va="center"
+    )
+    for bottom, name, task in (
+        (1.5, "attention", "looks at the places before"),
+        (4.0, "feed-forward", "thinks at each place alone"),
+    ):
+        arrow((stream, bottom), (4.1, bottom), (4.1, bottom + 0.3))
+        box(4.1, bottom + 0.6, "norm", RED, 1.6)
+        arrow((4.1, bottom + 0.95), (4.1, bottom + 1.15))
+        box(4.1, bottom + 1.5, name, RED)
+        axes.text(5.6, bottom + 1.5, task, va="center", color="#555555")
+        arrow((4.1, bottom + 1.85), (4.1, bottom + 2.1), (stream + 0.17, bottom + 2.1))
+        axes.text(
+            stream,
+            bottom + 2.1,
+            "+",
+            ha="center",
+            va="center",
+            bbox={"boxstyle": "circle,pad=0.1", "facecolor": "white", "edgecolor": BLUE},
+        )
+    axes.plot([9.3, 9.5, 9.5, 9.3], [1.3, 1.3, 6.2, 6.2], color="#888888")
+    axes.text(9.65, 3.75, "a block,\nn_layers times", va="center", color="#555555")
+    save(figure, path)
+
+
 def surprise(path: Path) -> None:
     """-ln p, and its gradient with respect to the right id's logit."""
     p = np.linspace(0.005, 1, 200)
@@ -113,6 +166,7 @@ def sampling(path: Path) -> None:
 PICTURES = {
     "lm-tokenizer/docs/course-1-vocabulary.svg": vocabulary,
     "lm-train/docs/course-2-order.svg": order,
+    "lm-core/docs/course-4-model.svg": model,
     "lm-core/docs/course-5-surprise.svg": surprise,
     "lm-generate/docs/course-8-sampling.svg": sampling,
 }

@@ -9,7 +9,7 @@ package's tests, and a file that the wheel lacks is still found in the checkout.
   3. adds the package's `test` dependency group and runs its own tests from a copy, far from the checkout.
 `--lowest` installs the oldest version that each of its bounds allows, to prove the lower ones; `--python` takes another interpreter
 (a version that uv finds, or a path); `--wheels` installs the wheels that an earlier --keep left, to try the same ones on many Pythons.
-One package after another, its tests on all cores (`--jobs`); meanwhile the next one's environment is made. What one printed comes when it is done.
+One package after another, in the order named, its tests on all cores (`--jobs`); meanwhile the next one is built and installed. What one printed comes when it is done.
 Needs uv (and cargo for lm-tokenizer). Exit 0 when every package passed, else 1 with the failures named.
 """
 
@@ -203,12 +203,14 @@ def main() -> int:
     with tempfile.TemporaryDirectory(prefix="lm-packages-") as temporary:
         folder = arguments.keep or Path(temporary)
         folder.mkdir(parents=True, exist_ok=True)
-        needed = dict.fromkeys(name for package in wanted for name in [package, *siblings_of(package)])
         wheels, anew = arguments.wheels or folder / "wheels", arguments.wheels is None
-        built = {name: build(name, wheels, sys.stdout, anew=anew) for name in needed}
+        built: dict[str, Path] = {}
 
         def environment(package: str) -> list[str | Path]:
             with (folder / f"{package}.log").open("w", encoding="utf-8") as log:
+                for name in (package, *siblings_of(package)):
+                    if name not in built:
+                        built[name] = build(name, wheels, log, anew=anew)
                 check_contents(package, built[package])
                 return install(package, built, folder, log, python=arguments.python, lowest=arguments.lowest)
 

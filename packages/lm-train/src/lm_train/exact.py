@@ -1,4 +1,7 @@
-"""A whole number on the command line, or in the environment, is one or an error."""
+"""A whole number on the command line, or in the environment, is one or an error.
+
+lm-generate has the same lines: neither package may import the other, and lm-core reads no command line.
+"""
 
 from __future__ import annotations
 

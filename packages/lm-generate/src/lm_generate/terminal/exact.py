@@ -1,4 +1,7 @@
-"""A whole number on the command line is one or an error."""
+"""A whole number on the command line is one or an error.
+
+lm-train has the same lines: neither package may import the other, and lm-core reads no command line.
+"""
 
 from collections.abc import Sequence
 from typing import Any, get_args

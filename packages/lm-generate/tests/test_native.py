@@ -236,11 +236,10 @@ def test_a_compiler_that_fails_is_told_and_nothing_is_left_behind(fresh, monkeyp
 def test_what_was_compiled_once_is_used_again_and_lies_where_nobody_else_may_write(fresh, monkeypatch):
     copies = 'while [ "$1" != -o ]; do shift; done; echo compiled > "$2"; echo x >> ' + str(fresh / "runs")
     monkeypatch.setenv("PATH", a_compiler(fresh / "bin", copies) + ":/bin:/usr/bin")
-    native_library.begin_compiling()
+    assert native_library.begin_compiling()
     first = native_library._compiled()
     assert native_library._compiled() == first
-    native_library.begin_compiling()
-    assert native_library._compiling is None
+    assert not native_library.begin_compiling()
     assert (fresh / "runs").read_text() == "x\n"
     assert first.read_text() == "compiled\n"
     assert first.parent.stat().st_mode & 0o777 == 0o700

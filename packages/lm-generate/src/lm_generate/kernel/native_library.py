@@ -52,8 +52,8 @@ def why_not() -> str | None:
     return _why_not
 
 
-def begin_compiling() -> None:
-    """Starts the compiler in the background if the kernel is not in the cache. Tells no errors: `load_library` does."""
+def begin_compiling() -> bool:
+    """Starts the compiler in the background if the kernel is not in the cache; whether one is at work. Tells no errors: `load_library` does."""
     global _compiling
     try:
         command, target = _plan()
@@ -62,7 +62,8 @@ def begin_compiling() -> None:
                 _command(command, _unfinished(target)), stdout=subprocess.DEVNULL, stderr=subprocess.DEVNULL
             )
     except OSError:
-        return
+        pass  # load_library tries again, and says why
+    return _compiling is not None
 
 
 def _compiled() -> Path:

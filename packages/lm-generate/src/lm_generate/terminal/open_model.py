@@ -29,8 +29,7 @@ def open_model(
     if threads is not None and threads > 1024:  # torch dies of those that the system does not give
         raise SettingError(f"threads must be at most 1024, got {threads}")
     source = newest_run() if model is None else model
-    if device in ("auto", "cpu"):
-        begin_compiling()
+    compiling = device in ("auto", "cpu") and begin_compiling()
 
     import torch
 
@@ -46,6 +45,8 @@ def open_model(
     logging.basicConfig(stream=sys.stderr, format="note: %(message)s", level=logging.WARNING)
     if not quiet:
         logging.getLogger("lm_generate").setLevel(logging.INFO)
+    if compiling:
+        logging.getLogger("lm_generate").info("compiling the decoding kernel, once on this machine")
     engine = load(source, device=device, dtype=kept, verify=verify)
     if not quiet:
         show_model(engine, newest=model is None)

@@ -84,8 +84,9 @@ def model(path: Path) -> None:
     axes.axis("off")
 
     def box(x: float, y: float, text: str, colour: str, width: float = 2.4) -> None:
-        style = {"boxstyle": "round,pad=0.08", "facecolor": "white", "edgecolor": colour, "linewidth": 1.8}
-        axes.add_patch(FancyBboxPatch((x - width / 2, y - 0.25), width, 0.5, **style))
+        place = FancyBboxPatch((x - width / 2, y - 0.25), width, 0.5, boxstyle="round,pad=0.08")
+        place.set(facecolor="white", edgecolor=colour, linewidth=1.8)
+        axes.add_patch(place)
         axes.text(x, y, text, ha="center", va="center")
 
     def arrow(*points: tuple[float, float], colour: str = "#888888", width: float = 1.4) -> None:

@@ -69,7 +69,8 @@ def test_the_derivation_says_where_every_number_comes_from():
             {"parameters": 10**5},
             r"with a vocabulary of 32,000 the smallest model has [\d,]+ parameters, got 100,000",
         ),
-        ({"depth": 0}, "must be from 1"),
+        ({"depth": 0}, "depth must be a whole number from 1 to 4,096, got 0"),
+        ({"depth": 10**9}, "depth must be a whole number from 1 to 4,096, got 1000000000"),
     ],
 )
 def test_a_dial_that_makes_no_sense_is_refused(dial, said):

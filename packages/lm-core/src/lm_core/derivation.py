@@ -2,7 +2,7 @@
 
 from dataclasses import dataclass
 
-from lm_core.config import MAX_PARAMETERS, ModelConfig
+from lm_core.config import LARGEST, MAX_PARAMETERS, ModelConfig
 from lm_core.counts import flops_per_token, parameter_count
 from lm_core.errors import ConfigError
 
@@ -41,6 +41,9 @@ def derive(
         raise ConfigError("derive needs exactly one of parameters and depth")
     lines = []
     if depth is not None:
+        deepest = LARGEST["d_model"] // ASPECT
+        if isinstance(depth, bool) or not isinstance(depth, int) or not 1 <= depth <= deepest:
+            raise ConfigError(f"depth must be a whole number from 1 to {deepest:,}, got {depth!r}")
         config = _shape(depth, ASPECT * depth, vocab_size, context)
         lines.append(f"depth {depth} is given; d_model = {ASPECT} x {depth} = {config.d_model:,}")
     else:

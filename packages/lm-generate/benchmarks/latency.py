@@ -32,7 +32,8 @@ SIZES = {
 def make_model(folder: Path, size: str = "S") -> Path:
     """A random model of that size, with a tokenizer that has every id: an engine that never writes others is like all."""
     config = SIZES[size]
-    sources = sorted(Path(json.__file__).parent.parent.glob("*.py"))  # the standard library, on every machine
+    library = Path(json.__file__).parent.parent  # Python's own, on every machine
+    sources = sorted(path for path in library.rglob("*.py") if "site-packages" not in path.parts)
     tokenizer = Tokenizer.train(files=sources, vocab_size=config.vocab_size)
     model = Transformer(config)
     with torch.no_grad():
@@ -98,7 +99,8 @@ def main() -> None:
             from transformers import AutoModelForCausalLM
 
             peer = AutoModelForCausalLM.from_pretrained(folder, dtype=engine.dtype).eval()
-            unknown = [[id] for id in range(engine.config.vocab_size) if id not in engine.tokenizer.vocab]
+            vocab = engine.tokenizer.vocab
+            unknown = [[id] for id in range(engine.config.vocab_size) if id not in vocab]
             engines["transformers"] = lambda ids: theirs(peer, ids, arguments.new, unknown or None)
         except ImportError:
             pass  # it is a peer to compare with, not a dependency

@@ -41,7 +41,8 @@ def _transformers(engine: Engine, folder: Path) -> Write:
     from transformers import AutoModelForCausalLM
 
     model = AutoModelForCausalLM.from_pretrained(folder, dtype=engine.dtype).eval()
-    unknown = [[id] for id in range(engine.config.vocab_size) if id not in engine.tokenizer.vocab] or None
+    vocab = engine.tokenizer.vocab
+    unknown = [[id] for id in range(engine.config.vocab_size) if id not in vocab] or None
 
     def write(prompts: Tokens, count: int) -> Tokens:
         ids = torch.tensor(prompts)
@@ -136,6 +137,11 @@ def _ctranslate2(folder: Path, made: Path, dtype: str, threads: int) -> Write:
     from ctranslate2.converters import TransformersConverter
 
     TransformersConverter(str(folder), load_as_float16=False).convert(str(made), quantization=dtype)
+    settings = json.loads((made / "config.json").read_text(encoding="utf-8"))
+    settings["unk_token"] = (
+        settings.get("unk_token") or settings["eos_token"]
+    )  # it cannot read a null, which GPT-2 gets
+    (made / "config.json").write_text(json.dumps(settings), encoding="utf-8")
     model = ctranslate2.Generator(str(made), compute_type=dtype, inter_threads=1, intra_threads=threads)
     tokens = json.loads((made / "vocabulary.json").read_text(encoding="utf-8"))
 

@@ -107,10 +107,11 @@ def _add_shape(writer: "gguf.GGUFWriter", engine: Engine) -> None:
 
 def _add_tokenizer(writer: "gguf.GGUFWriter", engine: Engine) -> None:
     tokenizer, letters = engine.tokenizer, byte_letters()
+    vocab = tokenizer.vocab  # made anew whenever it is asked for
     special = {id: text for text, id in tokenizer.special_tokens.items()}
     tokens, kinds = [], []
     for id in range(engine.config.vocab_size):
-        data = tokenizer.vocab.get(id)
+        data = vocab.get(id)
         if id in special:
             tokens.append(special[id])
             kinds.append(CONTROL)

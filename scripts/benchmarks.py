@@ -1,7 +1,7 @@
 """Measures the packages beside their peers, keeps what came out, and writes it into the documents.
 
     uv run python scripts/benchmarks.py                        # every benchmark of every package: half an hour
-    uv run python scripts/benchmarks.py lm-core --only step    # one package; the benchmarks whose name begins so
+    uv run python scripts/benchmarks.py lm-core --only step    # one package; one benchmark, or those whose name begins so
     uv run python scripts/benchmarks.py lm-tokenizer --more "--text books.txt code.txt"     # further arguments
     uv run python scripts/benchmarks.py --write                # nothing is measured: the documents follow the newest records
 
@@ -72,7 +72,7 @@ def main(arguments: Sequence[str] | None = None) -> int:
     parser.add_argument(
         "packages", nargs="*", metavar="PACKAGE", help=f"of {', '.join(SIBLINGS)} (default: all)"
     )
-    parser.add_argument("--only", metavar="NAME", help="benchmarks whose name begins so")
+    parser.add_argument("--only", metavar="NAME", help="this benchmark, or those whose name begins so")
     parser.add_argument("--more", default="", help="further arguments of the scripts")
     parser.add_argument(
         "--environments", type=Path, default=ROOT / ".benchmarks", help="folder of the environments"
@@ -89,11 +89,10 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if not options.write:
         table = tomllib.loads(TABLE.read_text(encoding="utf-8"))
         for package in options.packages or SIBLINGS:
-            chosen = [
-                Benchmark(name=name, **facts)
-                for name, facts in table[package].items()
-                if name.startswith(options.only or "")
-            ]
+            names = [name for name in table[package] if name.startswith(options.only or "")]
+            if options.only in names:
+                names = [options.only]
+            chosen = [Benchmark(name=name, **table[package][name]) for name in names]
             if not chosen:
                 continue
             python = options.python or environment(package, options.environments)

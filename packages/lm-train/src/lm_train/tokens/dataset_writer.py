@@ -17,9 +17,8 @@ from lm_train.tokens.dataset_format import Shard, dtype_for, index_name, shard_o
 
 Places = npt.NDArray[np.int64]
 _BLOCK_BYTES = 1 << 20
-_WRITTEN_AT_ONCE = (
-    1 << 19
-)  # hashed and written while it is in a core's cache; and for larger writes Linux looks for larger pages, at times long
+# Hashed and written while it is in a core's cache; and for larger writes Linux looks for larger pages, at times long.
+_WRITTEN_AT_ONCE = 1 << 19
 WriterMark = dict[str, Any]
 """What a split's files hold at one moment, as JSON: {"shards": {name: Shard}, "open": the unfinished one or null}"""
 

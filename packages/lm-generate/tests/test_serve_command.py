@@ -26,17 +26,24 @@ def test_a_server_ends_its_requests_before_it_ends_itself(tmp_path):
         told = [process.stderr.readline() for _ in range(3)]
         assert "stories/step-00000007 and 1 more, 16 texts at once" in told[1]
         address = re.search(r"page: (http://127\.0\.0\.1:\d+)/ ", told[2])[1]
-        with httpx.Client(base_url=address, timeout=30, trust_env=False) as client:
+        with httpx.Client(base_url=address, timeout=120, trust_env=False) as client:
             body = {"prompt": "def ", "max_tokens": 3, "seed": 1, "temperature": 0.5}
             text = client.post("/v1/completions", json=body).json()["choices"][0]["text"]
-            endless = {"prompt": "a", "max_tokens": 4096, "roll": True, "ignore_eos": True, "stream": True}
+            endless = {
+                "prompt": "a",
+                "max_tokens": 4096,
+                "roll": True,
+                "ignore_eos": True,
+                "n": 128,
+                "stream": True,
+            }
             with client.stream("POST", "/v1/completions", json=endless) as answer:
                 lines = answer.iter_lines()
                 assert next(lines).startswith("data: ")
                 process.send_signal(signal.SIGTERM)
                 last = [line for line in lines if line][-1]
         assert "the server is being stopped" in json.loads(last.removeprefix("data: "))["error"]["message"]
-        out, err = process.communicate(timeout=30)
+        out, err = process.communicate(timeout=120)
     finally:
         process.kill()
         process.communicate()

@@ -14,9 +14,9 @@ IDLE = "columns.every((column) => !column.abort)"
 @pytest.fixture(scope="module")
 def server(tmp_path_factory):
     seeds = {"early": 1, "late": 2}
-    with serve(
-        tmp_path_factory.mktemp("page"), *seeds, load=lambda folder: tiny_engine(seeds[folder.name])
-    ) as running:
+    folder = tmp_path_factory.mktemp("page")
+    limits = {"max_tokens": 10**7}  # so that what is to be stopped never ends by itself
+    with serve(folder, *seeds, load=lambda each: tiny_engine(seeds[each.name]), limits=limits) as running:
         yield running
 
 
@@ -151,9 +151,7 @@ def test_a_pasted_text_shows_where_the_model_is_surprised(server, chromium):
 @pytest.mark.browser
 def test_stopping_frees_the_slot_and_errors_are_shown(server, chromium):
     set_up(chromium, server, "def ")
-    chromium.value(
-        "(() => { const s = document.getElementById('max_tokens'); s.max = 4000; s.value = 4000; })()"
-    )
+    chromium.value("(() => { const s = document.getElementById('max_tokens'); s.max = s.value = 1e7; })()")
     chromium.value(
         "(() => { const s = window.readSettings; window.readSettings = () => ({...s(), ignore_eos: true}); })()"
     )

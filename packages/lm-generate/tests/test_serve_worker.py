@@ -29,7 +29,7 @@ class Mail:
         self.worker = Worker(slots, self.deliver)
 
     def deliver(self, deliveries):
-        assert self.go.wait(30)
+        assert self.go.wait(120)
         self.rounds.put(deliveries)
 
     def until_over(self, *jobs):
@@ -37,7 +37,7 @@ class Mail:
         self.go.set()
         over, found, number = dict.fromkeys(jobs, 0), [], 0
         while any(done < (len(job.texts) if isinstance(job, WriteJob) else 1) for job, done in over.items()):
-            for job, event in self.rounds.get(timeout=30):
+            for job, event in self.rounds.get(timeout=120):
                 found.append((number, job, event))
                 if isinstance(event, Failed):
                     over[job] = 10**6
@@ -122,7 +122,7 @@ def test_a_job_that_is_cancelled_gives_its_slots_and_its_memory_back(mail):
     endless = write_job(engine, "def ", max_tokens=10**6, past_context="roll")
     mail.worker.submit(endless)
     mail.go.set()
-    assert mail.rounds.get(timeout=30)
+    assert mail.rounds.get(timeout=120)
     mail.worker.cancel(endless)
     after = write_job(engine, "a")
     mail.worker.submit(after)

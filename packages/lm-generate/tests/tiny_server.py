@@ -35,7 +35,7 @@ class Running:
         return answer.json()
 
     def socket(self) -> socket.socket:
-        return socket.create_connection(("127.0.0.1", self.port), timeout=20)
+        return socket.create_connection(("127.0.0.1", self.port), timeout=60)
 
     def gauge(self, name: str) -> float:
         lines = self.client.get("/metrics").text.splitlines()
@@ -67,8 +67,8 @@ def serve(
         thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]})
         thread.start()
         try:
-            assert ready.wait(30)
-            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=30, trust_env=False) as client:
+            assert ready.wait(120)
+            with httpx.Client(base_url=f"http://127.0.0.1:{port}", timeout=120, trust_env=False) as client:
                 yield Running(service, port, client)
         finally:
             server.should_exit = True

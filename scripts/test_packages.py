@@ -27,9 +27,8 @@ from pathlib import Path
 from typing import Any, TextIO
 
 ROOT = Path(__file__).resolve().parent.parent
-COPIED_FOR_TESTS = (
-    "tests", "docs", "examples", "benchmarks", "notebooks", "README.md", "CHANGELOG.md", "pyproject.toml"
-)  # fmt: skip
+# Not the notebooks, which no wheel holds: the workspace's tests run them.
+COPIED_FOR_TESTS = ("tests", "docs", "examples", "benchmarks", "README.md", "CHANGELOG.md", "pyproject.toml")
 
 IMPORT_EVERY_MODULE = """
 import importlib, pkgutil, sys
@@ -146,7 +145,7 @@ def test(package: str, command: list[str | Path], folder: Path, log: TextIO, *, 
         path = ROOT / "packages" / package / name
         if path.is_dir():
             shutil.copytree(path, copy / name, ignore=shutil.ignore_patterns("__pycache__"))
-        elif path.exists():  # not every package has notebooks
+        else:
             shutil.copy2(path, copy / name)
     outside = {key: value for key, value in os.environ.items() if key not in {"PYTHONPATH", "VIRTUAL_ENV"}}
     run(

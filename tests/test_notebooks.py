@@ -6,7 +6,7 @@ from pathlib import Path
 import pytest
 from matplotlib import pyplot
 
-NOTEBOOKS = sorted(Path(__file__).parent.parent.glob("notebooks/*.py"))
+NOTEBOOKS = sorted(Path(__file__).parent.parent.glob("packages/*/notebooks/*.py"))
 
 
 @pytest.mark.parametrize("path", NOTEBOOKS, ids=lambda path: path.stem)

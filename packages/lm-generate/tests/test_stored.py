@@ -208,6 +208,28 @@ def test_the_cost_of_storage_is_the_definitions():
         list(quality(engine, ""))
 
 
+def test_what_is_measured_is_what_writes_rounded_activations_and_all():
+    engine = tiny_engine()
+    ids = engine.encode(TEXT)[:50]
+    text = engine.tokenizer.decode(ids)
+    (cost,) = list(quality(engine, text, [torch.int8]))[1:]
+    stored = tiny_model()
+    store(stored, torch.int8)
+    decode = Decoder(stored)
+    cache = decode.new_cache(len(ids))
+    if not decode.any_pieces:
+        pytest.skip("no kernel on this machine: nothing is rounded but the weights")
+    written = [torch.from_numpy(decode([(cache, [id])])[0]).log_softmax(-1) for id in ids[:-1]]
+    plain = stored(torch.tensor([ids[:-1]]))[0].detach().log_softmax(-1)
+    per_byte = math.log(2) * len(engine.tokenizer.decode_bytes(ids[1:]))
+    found = [
+        -math.fsum(float(row[id]) for row, id in zip(rows, ids[1:], strict=True)) / per_byte
+        for rows in (written, plain)
+    ]
+    assert cost.bits_per_byte == pytest.approx(found[0], rel=1e-9)
+    assert cost.bits_per_byte != pytest.approx(found[1], rel=1e-6)
+
+
 def test_the_command_prints_the_cost_and_the_dtype_is_an_option(tmp_path, capsys):
     folder = str(save_tiny(tmp_path / "model"))
     (tmp_path / "text.txt").write_text(TEXT[:60])

@@ -1,5 +1,6 @@
 """Small random models and a small trained tokenizer, for tests."""
 
+import os
 from functools import cache
 from pathlib import Path
 from typing import Any
@@ -8,6 +9,9 @@ import torch
 from lm_core import ModelConfig, Transformer, save_model
 from lm_generate.engine import Engine
 from lm_tokenizer import Tokenizer
+
+os.environ.setdefault("LM_NATIVE", "1")
+"""All processes of the tests wait for the kernel, so that all write the same bits on a machine that has yet to compile it."""
 
 TEXT = (
     "def find(names, wanted):\n    for name in names:\n        if name == wanted:\n            return name\n"

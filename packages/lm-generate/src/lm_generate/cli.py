@@ -19,6 +19,7 @@ from cyclopts.exceptions import UnusedCliTokensError
 
 from lm_generate import __version__
 from lm_generate.errors import LmGenerateError, SettingError
+from lm_generate.kernel.native_library import PATIENCE
 from lm_generate.request_log import LogName, check_log, make_record, open_log
 from lm_generate.serving.command import serve
 from lm_generate.terminal import commands
@@ -202,8 +203,10 @@ def write(
     settings = make_settings(**options)  # every mistake is told before the model is loaded
     options["seed"] = settings.seed
     check_log(log or ())
-    engine = open_model(model, device=device, threads=threads, verify=verify, quiet=quiet, dtype=dtype)
-
+    engine = open_model(
+        model, device=device, threads=threads, verify=verify, quiet=quiet, dtype=dtype,
+        patience=PATIENCE if talks else 0.0,
+    )  # fmt: skip
     guesses = open_draft(draft, device=device, verify=verify)
     with closing(open_log(log or (), sys.stderr)) as keep:
         if talks:

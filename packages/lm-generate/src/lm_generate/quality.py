@@ -2,7 +2,7 @@
 
     for cost in quality(engine, text): print(cost.storage, cost.bits_per_byte, cost.divergence)
 
-The text is read in windows of the model's context that do not overlap; every token but each window's first is scored.
+Measured is what writes: the engine's own pass with all that it rounds (int8: also what the weights multiply, to 15 bits). The text is read in windows of the model's context that do not overlap; every token but each window's first is scored.
 """
 
 import copy
@@ -10,11 +10,15 @@ import math
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass
 
+import numpy as np
 import torch
-from lm_core import Transformer
+from jaxtyping import Float
+from torch import Tensor
 
+from lm_generate.decoder import Decoder
 from lm_generate.engine import Engine
 from lm_generate.errors import PromptError, SettingError
+from lm_generate.kernel.native import PASS_ROWS
 from lm_generate.kernel.stored import SMALL, storage_of, store, weight_bytes
 
 
@@ -51,9 +55,10 @@ def quality(engine: Engine, text: str, storages: Sequence[torch.dtype] = SMALL) 
         if storage is not None:
             model = copy.deepcopy(engine.model)
             store(model, storage)
+        loaded, stored = Decoder(engine.model), Decoder(model)
         nats = divergence = same = 0.0
         for window in windows:
-            found = compare(engine.model, model, window)
+            found = compare(loaded, stored, window)
             nats, divergence, same = nats + found[0], divergence + found[1], same + found[2]
         tokens = len(ids) - 1
         yield Cost(
@@ -66,12 +71,26 @@ def quality(engine: Engine, text: str, storages: Sequence[torch.dtype] = SMALL) 
         )
 
 
-@torch.inference_mode()
-def compare(loaded: Transformer, stored: Transformer, window: Sequence[int]) -> tuple[float, float, int]:
+def compare(loaded: Decoder, stored: Decoder, window: Sequence[int]) -> tuple[float, float, int]:
     """Over one window: the nats of `stored`, the summed KL(loaded || stored), and how often both prefer the same token."""
-    tokens = torch.tensor([list(window)])
-    log_q = stored(tokens[:, :-1])[0].log_softmax(-1)  # (length - 1, vocab_size)
-    log_p = log_q if stored is loaded else loaded(tokens[:, :-1])[0].log_softmax(-1)
-    nats = -float(log_q.gather(-1, tokens[0, 1:, None]).double().sum())
-    divergence = float((log_p.exp() * (log_p - log_q)).double().sum())
-    return nats, divergence, int((log_p.argmax(-1) == log_q.argmax(-1)).sum())
+    nats, divergence, same = 0.0, 0.0, 0
+    pairs = zip(log_probabilities(loaded, window), log_probabilities(stored, window), strict=True)
+    for first, (log_p, log_q) in zip(range(0, len(window) - 1, PASS_ROWS), pairs, strict=True):
+        wanted = torch.tensor(window[first + 1 : first + 1 + PASS_ROWS])
+        nats -= float(log_q.gather(-1, wanted[:, None]).double().sum())
+        divergence += float((log_p.exp() * (log_p - log_q)).double().sum())
+        same += int((log_p.argmax(-1) == log_q.argmax(-1)).sum())
+    return nats, divergence, same
+
+
+@torch.inference_mode()
+def log_probabilities(decode: Decoder, window: Sequence[int]) -> Iterator[Float[Tensor, "places vocab_size"]]:
+    """Of what follows each token of the window but the last, `PASS_ROWS` places at a time."""
+    ids = list(window[:-1])
+    cache = decode.new_cache(len(ids))
+    if decode.any_pieces:
+        for first in range(0, len(ids), PASS_ROWS):
+            logits = np.stack(decode.after_each(cache, ids[first : first + PASS_ROWS]))
+            yield torch.from_numpy(logits).log_softmax(-1)
+    else:  # without the kernel stored weights are unpacked and multiplied in float32, all places at once here
+        yield from decode.model(torch.tensor([ids]))[0].log_softmax(-1).split(PASS_ROWS)

@@ -9,6 +9,7 @@ from typing import TYPE_CHECKING, Annotated
 from cyclopts import Group, Parameter
 
 from lm_generate.errors import SettingError
+from lm_generate.kernel.native_library import LONG_PATIENCE
 from lm_generate.request_log import LogName, check_log, open_log
 from lm_generate.runs import newest_run
 from lm_generate.terminal.open_model import open_model
@@ -138,6 +139,7 @@ class Opener:
             threads=self.threads,
             verify=self.verify,
             quiet=self.quiet,
+            patience=LONG_PATIENCE,
         )
 
 

@@ -6,6 +6,7 @@ from typing import Annotated, Literal
 from cyclopts import Parameter
 
 from lm_generate.errors import SettingError
+from lm_generate.kernel.native_library import LONG_PATIENCE
 from lm_generate.terminal.given import read_text
 from lm_generate.terminal.open_model import open_model
 
@@ -115,7 +116,15 @@ def quality(
     """
 
     text = read_text(file)
-    engine = open_model(model, device="cpu", threads=threads, verify=verify, quiet=quiet, dtype="float32")
+    engine = open_model(
+        model,
+        device="cpu",
+        threads=threads,
+        verify=verify,
+        quiet=quiet,
+        dtype="float32",
+        patience=LONG_PATIENCE,
+    )
 
     from lm_generate.quality import quality as measure
     from lm_generate.terminal.show_quality import show_quality

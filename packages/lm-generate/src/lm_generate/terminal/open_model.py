@@ -6,7 +6,7 @@ from pathlib import Path
 from typing import TYPE_CHECKING, Literal
 
 from lm_generate.errors import SettingError
-from lm_generate.kernel.native_library import begin_compiling
+from lm_generate.kernel.native_library import begin_compiling, load_library
 from lm_generate.runs import newest_run
 
 if TYPE_CHECKING:
@@ -21,15 +21,20 @@ def open_model(
     verify: bool,
     quiet: bool,
     dtype: str | None = None,
+    patience: float | None = None,
 ) -> "Engine":
-    """Loads the named model or the newest run's, and says which in one line on standard error."""
+    """Loads the named model or the newest run's, and says which in one line on standard error.
+
+    `patience`: seconds to wait for the kernel to be compiled, where it is not yet; None: what the model is for needs no kernel.
+    """
     from lm_generate.settings import check_whole
 
     check_whole("threads", threads, low=1)
     if threads is not None and threads > 1024:  # torch dies of those that the system does not give
         raise SettingError(f"threads must be at most 1024, got {threads}")
     source = newest_run() if model is None else model
-    compiling = device in ("auto", "cpu") and begin_compiling()
+    native = patience is not None and device in ("auto", "cpu")
+    compiling = native and begin_compiling(for_later=patience == 0)
 
     import torch
 
@@ -45,9 +50,15 @@ def open_model(
     logging.basicConfig(stream=sys.stderr, format="note: %(message)s", level=logging.WARNING)
     if not quiet:
         logging.getLogger("lm_generate").setLevel(logging.INFO)
-    if compiling:
-        logging.getLogger("lm_generate").info("compiling the decoding kernel, once on this machine")
     engine = load(source, device=device, dtype=kept, verify=verify)
+    if native and device == "cpu":
+        assert patience is not None
+        there = load_library(patience) is not None
+        if compiling:
+            logging.getLogger("lm_generate").info(
+                "the decoding kernel is being compiled, once on this machine%s",
+                "" if there else "; this goes on without it",
+            )
     if not quiet:
         show_model(engine, newest=model is None)
     return engine

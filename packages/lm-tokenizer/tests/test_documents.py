@@ -46,14 +46,15 @@ def documents_of(text, separator):
         )
     ).map("".join),
     size=st.sampled_from([1, 50, 1 << 20]),
+    threads=st.sampled_from([0, 1]),
 )
-def test_the_ids_are_those_of_each_document_with_what_is_appended(tmp_path, tok, text, size):
+def test_the_ids_are_those_of_each_document_with_what_is_appended(tmp_path, tok, text, size, threads):
     (tmp_path / "a.txt").write_bytes(text.encode())
     wanted = documents_of(text, END)
     reader = DocumentReader(tmp_path / "a.txt", separator=END, block_bytes=size)
     ids, ends, text_ends, spelled, largest = [], [], [], 0, []
     for block in reader:
-        encoded = block.encode(tok, append=END)
+        encoded = block.encode(tok, append=END, threads=threads)
         ends += (encoded.ends + len(ids)).tolist()
         text_ends += (encoded.text_ends + spelled).tolist()
         ids += encoded.ids.tolist()

@@ -125,11 +125,12 @@ impl Documents {
         core: &Core,
         append: Option<u32>,
         wide: bool,
+        threads: usize,
     ) -> PyResult<(Bound<'py, PyMemoryView>, Bound<'py, PyMemoryView>, Option<u32>)> {
         let mut watch = Watch::new(None);
         let encoded = py.detach(|| {
             let tick = &mut |done| watch.at("encoding", done, None);
-            core.pools.with(&core.vocabulary, |pool| encode_documents(pool, &self.0, append, wide, tick))
+            core.pools.with(&core.vocabulary, |pool| encode_documents(pool, &self.0, append, wide, threads, tick))
         });
         let encoded = encoded.or_else(|(place, error)| {
             let interrupted = error == Error::Interrupted;

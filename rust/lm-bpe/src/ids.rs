@@ -40,6 +40,11 @@ impl Packed {
         Self { bytes: memory, wide, largest: 0 }
     }
 
+    /// Those that are there, of which this is the largest.
+    pub(crate) fn onto(wide: bool, bytes: Vec<u8>, largest: Option<u32>) -> Self {
+        Self { bytes, wide, largest: largest.unwrap_or(0) }
+    }
+
     /// How many there are.
     pub(crate) fn len(&self) -> usize {
         self.bytes.len() / if self.wide { 4 } else { 2 }

@@ -122,19 +122,25 @@ class Documents:
         return Documents(first), Documents(rest)
 
     def encode(
-        self, tokenizer: Tokenizer, *, dtype: DTypeLike | None = None, append: str | int | None = None
+        self,
+        tokenizer: Tokenizer,
+        *,
+        dtype: DTypeLike | None = None,
+        append: str | int | None = None,
+        threads: int = 0,
     ) -> EncodedDocuments:
-        """The ids of the documents, each encoded by itself, on all threads. Text is ordinary: no special id comes from it.
+        """The ids of the documents, each encoded by itself. Text is ordinary: no special id comes from it.
 
         dtype: uint16 or uint32; by default the smaller that holds the vocabulary.
         append: a special token, by text or id, to add after every document that ends.
+        threads: 0 for one a processor. One is best where the caller encodes as many blocks at once as there are processors.
         """
         import numpy as np
 
         core = tokenizer._core
         name = chosen_dtype(core, dtype)
         ids, ends, largest_id = self._core.encode(
-            core, None if append is None else append_id(core, append), name == "uint32"
+            core, None if append is None else append_id(core, append), name == "uint32", threads
         )
         return EncodedDocuments(
             ids=np.frombuffer(ids, dtype=np.dtype(name).newbyteorder("<")),

@@ -30,7 +30,7 @@ struct Task {
 }
 
 /// Encodes a block of documents, each by itself; special tokens in their text are ordinary text. `append` is put after each document that
-/// ends; ids are u32 if `wide`, else u16, which every id of the vocabulary must fit.
+/// ends; ids are u32 if `wide`, else u16, which every id of the vocabulary must fit. `wanted` threads, 0 for one a processor.
 ///
 /// Fails with the place of the first piece that cannot be encoded and its error, or with [`Error::Interrupted`].
 pub fn encode_documents(
@@ -38,15 +38,34 @@ pub fn encode_documents(
     documents: &Documents,
     append: Option<u32>,
     wide: bool,
+    wanted: usize,
     progress: &mut Progress<'_>,
 ) -> Result<EncodedDocuments, (usize, Error)> {
     let tasks = tasks(documents);
-    let results: Vec<_> = tasks.iter().map(|_| Mutex::new((EncodedDocuments::default(), Ok(())))).collect();
     let next = AtomicUsize::new(0);
-    let (encoders, stop) = pool.stoppable(threads(0).min(tasks.len()));
-    let outcome = share(encoders, &stop, progress, |encoder| {
+    let taken = || {
         let index = next.fetch_add(1, Ordering::Relaxed);
-        let Some(task) = tasks.get(index) else { return Ok(None) };
+        tasks.get(index).map(|task| (index, task))
+    };
+    let (encoders, stop) = pool.stoppable(threads(wanted).min(tasks.len()));
+    let width = if wide { 4 } else { 2 };
+    let mut all = EncodedDocuments::default();
+    if let [encoder] = encoders {
+        all.bytes.reserve(documents.text_bytes() / 4 * width); // where most texts end
+        let mut done = Ok(());
+        let outcome = share(&mut [(encoder, &mut all, &mut done)], &stop, progress, |(encoder, all, done)| {
+            let Some((_, task)) = taken() else { return Ok(None) };
+            **done = encode_task(encoder, documents, task, append, wide, all);
+            done.clone().map(|()| Some(task.bytes()))
+        });
+        return match outcome {
+            Err(Error::Interrupted) => Err((0, Error::Interrupted)),
+            _ => done.map(|()| all).map_err(|error| in_piece(documents, error)),
+        };
+    }
+    let results: Vec<_> = tasks.iter().map(|_| Mutex::new((EncodedDocuments::default(), Ok(())))).collect();
+    let outcome = share(encoders, &stop, progress, |encoder| {
+        let Some((index, task)) = taken() else { return Ok(None) };
         // Tasks are handed out in order and always finished, so the first failure is found whoever fails first.
         let (encoded, done) = &mut *lock(&results[index]); // which nobody else wants
         *done = encode_task(encoder, documents, task, append, wide, encoded);
@@ -62,10 +81,8 @@ pub fn encode_documents(
         .map(|(part, done)| done.map(|()| part))
         .collect::<Result<_, _>>()
         .map_err(|error| in_piece(documents, error))?;
-    let mut all = EncodedDocuments::default();
     all.bytes.reserve_exact(parts.iter().map(|part| part.bytes.len()).sum());
     all.ends.reserve_exact(parts.iter().map(|part| part.ends.len()).sum());
-    let width = if wide { 4 } else { 2 };
     all.largest_id = parts.iter().filter_map(|part| part.largest_id).max();
     for part in parts {
         let before = (all.bytes.len() / width) as i64;
@@ -81,7 +98,7 @@ impl Task {
     }
 }
 
-/// The ids of one task, and where documents end in them.
+/// Appends the ids of one task, and where documents end in all of them.
 fn encode_task(
     encoder: &mut Encoder,
     documents: &Documents,
@@ -90,7 +107,7 @@ fn encode_task(
     wide: bool,
     encoded: &mut EncodedDocuments,
 ) -> Result<(), Error> {
-    let mut ids = Packed::new(wide, Vec::new());
+    let mut ids = Packed::onto(wide, std::mem::take(&mut encoded.bytes), encoded.largest_id);
     for (range, ends) in &task.parts {
         let text = &documents.text()[range.clone()];
         encoder.encode_into(text, &mut ids).map_err(|error| moved(error, range.start))?;

@@ -12,11 +12,12 @@ from lm_train.batches import ValidationWindows
 from lm_train.checkpoint import checkpoints
 from lm_train.config import OptimConfig, SampleConfig
 from lm_train.dataset import TokenDataset
-from lm_train.device import choose_device, usable_cpus
+from lm_train.device import choose_device
 from lm_train.evaluate import evaluate
 from lm_train.optimizers import Optimizers
 from lm_train.plan import plan_lines
 from lm_train.prepare import prepare
+from lm_train.processors import usable_cpus
 from lm_train.run import train
 from lm_train.run_errors import NotFiniteError
 from lm_train.samples import choose, prompts_for, sample

@@ -3,19 +3,16 @@
 from __future__ import annotations
 
 import contextlib
-import math
-import os
 import platform
 from dataclasses import dataclass
-from pathlib import Path
 
 import torch
 
 from lm_train.errors import ConfigError
 from lm_train.parallel.launcher import processes_here
+from lm_train.processors import usable_cpus
 
 _FLOAT16_UNITS = (7, 0)  # compute capability
-_CPU_QUOTA = Path("/sys/fs/cgroup/cpu.max")
 
 
 @dataclass(frozen=True)
@@ -83,16 +80,6 @@ def _fast_dtype(kind: str) -> torch.dtype:
 
 def _short(dtype: torch.dtype) -> str:
     return str(dtype).removeprefix("torch.")
-
-
-def usable_cpus(quota: Path = _CPU_QUOTA) -> int:
-    """CPUs that this process may use: its affinity, bounded by a container's quota (cgroup v2, rounded up)."""
-    allowed = len(os.sched_getaffinity(0)) if hasattr(os, "sched_getaffinity") else os.cpu_count() or 1
-    try:
-        limit, period = quota.read_text(encoding="ascii").split()
-        return max(1, min(allowed, math.ceil(int(limit) / int(period))))
-    except (OSError, ValueError):  # no cgroup v2 here, or "max": no limit
-        return allowed
 
 
 def machine_card(device: Device) -> dict[str, str]:

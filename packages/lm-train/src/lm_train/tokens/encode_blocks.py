@@ -1,7 +1,7 @@
 """Blocks of documents -> ids in shards: what `encode_documents.py` does, for plain text files, without a Python string between.
 
-Three steps at once, each some blocks ahead of the next: one thread reads (and hashes), two encode a block each (with all cores: where one block
-ends, the other keeps them busy), one writes (and hashes). All of them run without the GIL.
+Three steps at once, each some blocks ahead of the next: one thread reads (and hashes), one a processor encodes a block (two threads for the same
+block would have a cache of words each, for every block at work), one writes (and hashes). All of them run without the GIL.
 """
 
 from __future__ import annotations
@@ -11,6 +11,7 @@ from typing import Any
 
 from lm_tokenizer import EncodedDocuments, Tokenizer
 
+from lm_train.processors import usable_cpus
 from lm_train.read_ahead import one_ahead, worked_ahead
 from lm_train.texts.blocks import Block, Blocks
 from lm_train.texts.sources import Files
@@ -19,8 +20,8 @@ from lm_train.tokens.dataset_writer import SplitWriter
 from lm_train.tokens.held_out import HeldOut, split_block
 from lm_train.tokens.partial import Partial
 
-BLOCK_BYTES = 1 << 24  # larger ones leave a core idle less often, at a block's end
-BLOCKS_AT_ONCE = 2
+BLOCK_BYTES = 1 << 23  # two of them, their ids and what is read ahead lie in a processor's last cache
+BLOCKS_AT_ONCE = 8  # at most: memory is a few blocks for each
 Read = list[dict[str, Any]]
 RuledBlock = tuple[Block, HeldOut | None, Read]
 """A block, the rule that splits it (None: it is held out whole), and what was read of each source up to its end."""
@@ -49,17 +50,23 @@ def encode_blocks(
         tokenizer.save(partial.path)
         blocks = _ruled(train, valid, rule)
 
+    cpus = usable_cpus()
+    at_once = min(cpus, BLOCKS_AT_ONCE)
+
     def encoded(each: RuledBlock) -> tuple[list[tuple[str, EncodedDocuments]], Read]:
         block, held_out, read = each
         parts = split_block(block, held_out) if held_out else [("valid", block.documents)]
-        return [(split, part.encode(tokenizer, append=end_id)) for split, part in parts], read
+        threads = -(-cpus // at_once)
+        return [
+            (split, part.encode(tokenizer, append=end_id, threads=threads)) for split, part in parts
+        ], read
 
     writers = {
         split: partial.writer(split, tokenizer.vocab_size, shard_tokens) for split in ("train", "valid")
     }
     done, marked = partial.text_bytes, partial.groups
     try:
-        results = worked_ahead(encoded, one_ahead(blocks), BLOCKS_AT_ONCE)
+        results = worked_ahead(encoded, one_ahead(blocks), at_once)
         for number, (parts, read) in enumerate(results, marked + 1):
             for split, part in parts:
                 writers[split].append(part.ids, part.ends, part.text_ends, part.text_bytes, part.largest_id)

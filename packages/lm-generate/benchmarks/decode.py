@@ -3,6 +3,7 @@
     python benchmarks/decode.py                       # a random model of the size "S"; batches of 1, 8 and 32
     python benchmarks/decode.py --dtype int8          # float16 or int8 weights
     python benchmarks/decode.py --size M --prompt 256 --batch 1 --rounds 3      # GPT-2's 124 M parameters
+    python benchmarks/decode.py --uncompiled --batch 1        # without the kernel: what the first command on a machine writes with
     python benchmarks/decode.py MODEL_FOLDER --batch 1 4 --threads 1 --json
 
 Figures are new tokens a second, all rows together, after the prompt has been read: the time of N tokens less
@@ -49,8 +50,10 @@ def main() -> None:
     parser.add_argument("--new", type=int, default=48, help="tokens to write (default 48)")
     parser.add_argument("--rounds", type=int, default=5)
     parser.add_argument("--threads", type=int, default=torch.get_num_threads())
+    parser.add_argument("--uncompiled", action="store_true", help="without the kernel (LM_NATIVE=0)")
     parser.add_argument("--json", action="store_true")
     arguments = parser.parse_args()
+    os.environ["LM_NATIVE"] = "0" if arguments.uncompiled else "1"
     torch.set_num_threads(arguments.threads)
     with tempfile.TemporaryDirectory() as made:
         folder = Path(arguments.model) if arguments.model else make_model(Path(made), arguments.size)
@@ -79,6 +82,7 @@ def main() -> None:
                     runs[name].append(speed)
             kind = "" if arguments.dtype == "float32" else f", {arguments.dtype}"
             kind += "" if arguments.size == "S" else f", {arguments.size}"
+            kind += ", nothing compiled" if arguments.uncompiled else ""
             rows.append(
                 {
                     "case": f"{batch} row{'s' * (batch > 1)}, {arguments.threads} threads{kind}",

@@ -1,3 +1,5 @@
+import subprocess
+import sys
 from dataclasses import replace
 
 import pytest
@@ -87,6 +89,19 @@ def test_what_the_compiler_does_not_open_is_counted_too():
     with FlopCounterMode(display=False) as counted:
         torch.ops.lm_core.product(hidden.detach(), weight)
     assert counted.get_total_flops() == 2 * 6 * 4 * 5
+
+
+def test_torchs_counter_is_not_imported_for_its_formulas_and_has_them_once_it_is():
+    code = (
+        "import sys, torch, lm_core.transformer, lm_core.linear_loss\n"
+        "from lm_core.flop_formulas import count\n"
+        "print('torch.utils.flop_counter' in sys.modules)\n"
+        "from torch.utils.flop_counter import flop_registry\n"
+        "print(torch.ops.lm_core.product in flop_registry, torch.ops.lm_core.linear_cross_entropy in flop_registry)\n"
+        "count(torch.ops.aten.trace, lambda x: 7); print(torch.ops.aten.trace in flop_registry)\n"
+    )
+    done = subprocess.run([sys.executable, "-c", code], capture_output=True, text=True, check=True)
+    assert done.stdout.split() == ["False", "True", "True", "True"]
 
 
 def test_long_sequences_pay_for_attention():

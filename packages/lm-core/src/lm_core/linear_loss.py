@@ -12,9 +12,9 @@ from typing import Any
 import torch
 from jaxtyping import Float, Int
 from torch import Tensor
-from torch.utils.flop_counter import register_flop_formula
 
 from lm_core.errors import ConfigError, ShapeError
+from lm_core.flop_formulas import count
 from lm_core.loss import (
     check_targets,
     check_z_loss,
@@ -233,11 +233,13 @@ def _scale(ctx: Any, grad: Tensor, *_: Any) -> tuple[Tensor | None, ...]:
 _opaque.register_autograd(_scale, setup_context=_keep)
 
 
-@register_flop_formula(torch.ops.lm_core.linear_cross_entropy)
 def _flops(hidden: Sequence[int], weight: Sequence[int], *rest: Any, **_: Any) -> int:
     """The logits, and as many again for each of the two gradients that is wanted (the last two arguments)."""
     wanted: int = sum(rest[-2:])
     return 2 * math.prod(hidden) * weight[0] * (1 + wanted)
+
+
+count(torch.ops.lm_core.linear_cross_entropy, _flops)
 
 
 def _loss_and_gradient_(

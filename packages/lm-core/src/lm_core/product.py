@@ -11,7 +11,8 @@ from typing import Any
 import torch
 from jaxtyping import Float
 from torch import Tensor
-from torch.utils.flop_counter import flop_registry, register_flop_formula
+
+from lm_core.flop_formulas import count
 
 # A call of oneDNN costs 15 microseconds more. 1024 x 128 -> 352 (46 million multiplications) took 0.9 of MKL's time, 1024 x 128 -> 128
 # (17 million) all of it; with one row, 512 -> 10,000 took 0.42 to 0.75 of it, for MKL reads so large a weight slowly.
@@ -83,11 +84,11 @@ def _(x: Tensor, weight: Tensor) -> Tensor:
     return x.new_empty(*x.shape[:-1], weight.shape[0])
 
 
-# What torch's FlopCounterMode counts for it: torch knows its own products only, and every other operation as nothing.
 def _flops(x: Sequence[int], weight: Sequence[int], *_: Any, **__: Any) -> int:
     return 2 * math.prod(x) * weight[0]
 
 
-register_flop_formula(torch.ops.lm_core.product)(_flops)
-if HAS_ONEDNN and torch.ops.mkldnn._linear_pointwise not in flop_registry:
-    register_flop_formula(torch.ops.mkldnn._linear_pointwise)(_flops)
+# torch's counter knows its own products only, and every other operation as nothing.
+count(torch.ops.lm_core.product, _flops)
+if HAS_ONEDNN:
+    count(torch.ops.mkldnn._linear_pointwise, _flops)

@@ -69,7 +69,9 @@ def test_no_message_shouts_or_ends_with_a_full_stop_alone():
 def test_the_page_holds_every_message():
     page = messages.page()
     for each in TOLD:
-        assert messages.cell(each.text) in page
+        happened, cure = messages.halves(each.text)
+        assert f"| {messages.cell(happened)} | {messages.cell(cure)} | " in page
+        assert each.text in (happened, f"{happened}; {cure}")
     assert "### SourceError" in page
     assert (
         "token id {id} is outside the vocabulary" in page.replace("\\", "")

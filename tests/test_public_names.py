@@ -10,7 +10,11 @@ import pytest
 
 ROOT = Path(__file__).resolve().parent.parent
 MODULES = ("lm_tokenizer", "lm_core", "lm_core.optim", "lm_train", "lm_generate")
-NAMES = [(module, name) for module in MODULES for name in importlib.import_module(module).__all__]
+NAMES = [
+    (module, name)
+    for module in (*MODULES, "lm_core.schedule")
+    for name in importlib.import_module(module).__all__
+]
 
 
 @pytest.mark.parametrize(("module", "name"), NAMES, ids=lambda part: part)

@@ -5,19 +5,23 @@ nowhere, an unknown reference, a page that nothing leads to: an error, and exit 
 """
 
 import argparse
+import importlib
 import os
 import re
 import shutil
 import subprocess
 import sys
 import tempfile
+import types
+import warnings
 from pathlib import Path
 
 import jupytext
 import messages
+import pdoc
 
 ROOT = Path(__file__).resolve().parent.parent.parent
-MODULES = ("lm_tokenizer", "lm_core", "lm_train", "lm_generate")
+MODULES = ("lm_tokenizer", "lm_core", "lm_core.optim", "lm_core.schedule", "lm_train", "lm_generate")
 API = "api"
 
 
@@ -46,12 +50,9 @@ def main() -> int:
             str(source),
             str(site),
         ]
-        reference = [sys.executable, "-m", "pdoc", "--docformat", "markdown", "-o", str(site / API), *MODULES]
-        for command in (pages, reference):
-            if code := subprocess.run(
-                command, cwd=ROOT, env={**os.environ, "PYTHONWARNINGS": "ignore"}
-            ).returncode:
-                return code
+        if code := subprocess.run(pages, cwd=ROOT, env={**os.environ, "PYTHONWARNINGS": "ignore"}).returncode:
+            return code
+        write_reference(site / API)
         shutil.rmtree(out, ignore_errors=True)
         shutil.copytree(site, out)
     print(f"open {out / 'README.html'}")
@@ -92,12 +93,38 @@ def add_contents(source: Path) -> None:
 def add_reference(page: Path) -> Path:
     """The page that leads to what pdoc makes of the docstrings."""
     links = "\n".join(
-        f'<li><a href="{API}/{module}.html"><code>{module}</code></a></li>' for module in MODULES
+        f'<li><a href="{API}/{module.replace(".", "/")}.html"><code>{module}</code></a></li>'
+        for module in MODULES
     )
     page.write_text(
         f"# Every public name\n\nFrom the docstrings, each page with a search of its own:\n\n<ul>\n{links}\n</ul>\n"
     )
     return page
+
+
+def write_reference(folder: Path) -> None:
+    """A page for each package, of the docstrings of its public names; every one of them is there."""
+    pdoc.render.configure(docformat="markdown")
+    for name in MODULES:
+        module = importlib.import_module(name)
+        for (
+            public
+        ) in module.__all__:  # pdoc reads a module's dictionary; ours fill it when a name is first used
+            setattr(module, public, getattr(module, public))
+    with warnings.catch_warnings():
+        warnings.simplefilter("ignore")
+        pdoc.pdoc(*MODULES, output_directory=folder)
+    for name in MODULES:
+        page = (folder / f"{name.replace('.', '/')}.html").read_text(encoding="utf-8")
+        sections = dict(re.findall(r'<section id="(\w+)">(.*?)</section>', page, re.DOTALL))
+        module = importlib.import_module(name)
+        if bare := [
+            public
+            for public in module.__all__
+            if isinstance(getattr(module, public), type | types.FunctionType)
+            and 'class="docstring"' not in sections.get(public, "")
+        ]:
+            raise SystemExit(f"the reference of {name} says nothing of {', '.join(bare)}")
 
 
 def add_notebooks(source: Path) -> None:

@@ -4,7 +4,7 @@
 
 A message is what one of the packages' own exceptions (below BASES) is made with, and each text of the Rust core's `Error`; what is only known
 when it happens is printed as {...}. Nothing is imported, so no message is missed for want of an extra, and the table cannot rot: it is made
-of the source. The words after the last "; " or ": " are the cure, the type's docstring is the kind of cause.
+of the source. The words after the last "; " are the cure and have a column of their own, the type's docstring is the kind of cause.
 """
 
 import ast
@@ -111,13 +111,20 @@ def cell(text: str) -> str:
     return re.sub(r"([|<>*_`\[\]])", r"\\\1", " ".join(text.split()))
 
 
+def halves(text: str) -> tuple[str, str]:
+    """What happened, and what to do: the words after the last "; ", or none where the first part says both."""
+    happened, _, cure = text.rpartition("; ")
+    whole = not happened or happened.count("{") != happened.count("}")
+    return (text, "") if whole else (happened, cure)
+
+
 def page() -> str:
     """The page: a table a package, by the kind of mistake."""
     types, told = error_types(), messages()
     lines = [
         "# Every message",
         "",
-        "What a mistake brings, word for word, with {...} for what is known only then: what was wanted, what came, what to do. "
+        "What a mistake brings, word for word, with {...} for what is known only then: what was wanted, what came, and then, after a semicolon, what to do. "
         "On the command line a mistake of the user's ends with exit code 2 and one of these lines, a fault of ours with 1 and a traceback; "
         "in Python each is an exception of the type above its table. Made from the source by `scripts/docs/messages.py`.",
     ]
@@ -128,11 +135,19 @@ def page() -> str:
                 {(each.text, each.path.name) for each in told if (each.package, each.type) == (package, name)}
             )
             doc = (types[name].doc or "").split("\n\n")[0]
-            lines += ["", f"### {name}", "", cell(doc), "", "| message | raised in |", "|---|---|"]
-            lines += [f"| {cell(text)} | {cell(path)} |" for text, path in rows]
+            lines += [
+                "",
+                f"### {name}",
+                "",
+                cell(doc),
+                "",
+                "| message | and then | raised in |",
+                "|---|---|---|",
+            ]
+            lines += [f"| {' | '.join(map(cell, (*halves(text), path)))} |" for text, path in rows]
         if package == "lm-tokenizer":
-            lines += ["", "### From the Rust core", "", "| message |", "|---|"]
-            lines += [f"| {cell(text)} |" for text in rust_messages()]
+            lines += ["", "### From the Rust core", "", "| message | and then |", "|---|---|"]
+            lines += [f"| {' | '.join(map(cell, halves(text)))} |" for text in rust_messages()]
     return "\n".join([*lines, ""])
 
 

@@ -11,6 +11,8 @@ from typing import Literal
 
 from lm_core.errors import ConfigError
 
+__all__ = ["constant", "cosine", "inverse_sqrt", "linear", "wsd"]
+
 # The type checker of the tests does not count an int as a float.
 Rate = float | int
 

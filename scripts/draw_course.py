@@ -1,18 +1,27 @@
-"""Draws the course's pictures into packages/*/docs, from the packages' own functions: `uv run --group docs python scripts/draw_course.py`.
+"""Draws the course's pictures into packages/*/docs, from the packages' own functions: `uv run --group docs python scripts/draw_course.py [NAME ...]`.
 
 The same machine-independent figures each time, so that a picture changes only when what it shows does.
 """
 
 import random
+import sys
+import tempfile
 from itertools import pairwise
 from pathlib import Path
 
 import matplotlib
 import numpy as np
+import torch
+from lm_core import ModelConfig, Transformer
+from lm_core.optim import AdamW, clip_grad_norm
 from lm_generate.sampling import Sampling, probabilities
 from lm_tokenizer import Tokenizer
+from lm_train import Batches, ValidationWindows, prepare
+from lm_train.device import choose_device
+from lm_train.evaluate import evaluate
 from lm_train.permutation import Permutation
 from lm_train.texts.stdlib_text import stdlib_files
+from lm_train.texts.stories import story
 from matplotlib import pyplot
 from matplotlib.axes import Axes
 from matplotlib.figure import Figure
@@ -136,8 +145,73 @@ def surprise(path: Path) -> None:
     axes.plot(p, -np.log(p), color=BLUE)
     axes.plot(p, p - 1, color=RED)
     axes.text(0.1, 2.9, "loss, −ln p", color=BLUE)
-    axes.text(0.5, -0.62, "gradient at its logit, p − 1", color=RED, va="top")
+    axes.text(0.3, -0.78, "gradient at its logit, p − 1", color=RED, va="top")
+    axes.set_ylim(-1.5)
     axes.set(xlabel="p, the probability given to what came", ylabel="nats")
+    save(figure, path)
+
+
+def rates(path: Path) -> None:
+    """The loss after 60 steps on one batch, against the rate: gradient descent and Adam."""
+    config = ModelConfig(vocab_size=50, context=16, d_model=32, n_layers=2, n_heads=4)
+    ids = torch.randint(50, (4, 17), generator=torch.Generator().manual_seed(0))
+
+    def learn(rate: float, adam: bool) -> float:
+        model = Transformer(config, seed=0)
+        weights = list(model.parameters())
+        optimizer = AdamW(weights, lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
+        for _ in range(60):
+            model.zero_grad()
+            model.loss(ids[:, :-1], ids[:, 1:]).backward()
+            if adam:
+                optimizer.step()
+            else:
+                with torch.no_grad():
+                    for weight in weights:
+                        weight -= rate * weight.grad
+        return model.loss(ids[:, :-1], ids[:, 1:]).item()
+
+    figure, axes = plot()
+    for name, adam, exponents, colour in (
+        ("gradient descent", False, np.arange(-1.5, 0.8, 0.25), RED),
+        ("Adam", True, np.arange(-3, 0.1, 0.25), BLUE),
+    ):
+        losses = [learn(float(10**exponent), adam) for exponent in exponents]
+        axes.plot(10**exponents, losses, marker="o", markersize=4, color=colour, label=name)
+    axes.axhline(np.log(50), color="#888888", linestyle="--")
+    axes.text(0.0011, np.log(50) + 0.08, "nothing learnt, ln 50", color="#555555")
+    axes.set(xscale="log", ylim=(-0.1, 5), xlabel="rate", ylabel="loss after 60 steps")
+    axes.legend(frameon=False, loc=(0.22, 0.55))
+    save(figure, path)
+
+
+def by_heart(path: Path) -> None:
+    """Twenty stories, read nearly twenty times: the loss on them, and on stories that are held out."""
+    with tempfile.TemporaryDirectory() as folder:
+        text = "<|endoftext|>".join(story(number) for number in range(20))
+        Path(folder, "few.txt").write_text(text, encoding="utf-8")
+        dataset = prepare(Path(folder, "few.txt"), Path(folder, "few"), vocab_size=600)
+        batches = Batches(dataset, context=32, batch=8, seed=0)
+        windows = ValidationWindows(dataset, context=32, batch=8)
+        config = ModelConfig(vocab_size=dataset.vocab_size, context=32, d_model=64, n_layers=2, n_heads=4)
+        model = Transformer(config, seed=0)
+        optimizer = AdamW(model.parameters(), lr=4e-3, betas=(0.9, 0.95), weight_decay=0.1)
+        learnt, held_out, steps = [], [], range(0, 201, 10)
+        for step in range(201):
+            if step in steps:
+                held_out.append(evaluate(model, windows, choose_device("cpu", "float32", 1)).loss)
+            loss = model.loss(*batches.batch(step))
+            optimizer.zero_grad()
+            loss.backward()
+            clip_grad_norm(model.parameters(), max_norm=1.0)
+            optimizer.step()
+            learnt.append(loss.item())
+    figure, axes = plot()
+    axes.plot([batches.epoch(step) for step in range(201)], learnt, color=BLUE)
+    axes.plot([batches.epoch(step) for step in steps], held_out, color=RED)
+    axes.text(11, 1.35, "text it trains on", color=BLUE)
+    axes.text(13.5, 4.0, "held-out text", color=RED)
+    axes.set(xlabel="times it has read the text", ylabel="nats per token", ylim=(0, 7))
     save(figure, path)
 
 
@@ -169,10 +243,13 @@ PICTURES = {
     "lm-train/docs/course-2-order.svg": order,
     "lm-core/docs/course-4-model.svg": model,
     "lm-core/docs/course-5-surprise.svg": surprise,
+    "lm-core/docs/course-6-rates.svg": rates,
+    "lm-train/docs/course-7-by-heart.svg": by_heart,
     "lm-generate/docs/course-8-sampling.svg": sampling,
 }
 
 
 if __name__ == "__main__":
     for name, draw in PICTURES.items():
-        draw(PACKAGES / name)
+        if not sys.argv[1:] or any(part in name for part in sys.argv[1:]):
+            draw(PACKAGES / name)

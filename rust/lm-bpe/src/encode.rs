@@ -40,6 +40,9 @@ pub struct Encoder {
     stop: Arc<AtomicBool>,
 }
 
+/// Bytes of a pretoken after which pieces of it look whether they are to go on.
+const STOP_SEEN_WITHIN: usize = 1 << 16;
+
 /// What is at hand of some pretokens; kept for its memory.
 #[derive(Debug, Default)]
 struct Hands {
@@ -190,11 +193,17 @@ impl Encoder {
         } else {
             // No token holds the two bytes beside such a place in a row, so no merge crosses it.
             let joins = vocabulary.joins();
-            let mut start = 0;
+            let (mut start, mut looked) = (0, 0);
             for end in 1..pretoken.len() {
                 if !joins.join(pretoken[end - 1], pretoken[end]) {
                     self.encode_piece(&vocabulary, &pretoken[start..end], ids);
                     start = end;
+                    if end > looked + STOP_SEEN_WITHIN {
+                        looked = end;
+                        if self.stop.load(Ordering::Relaxed) {
+                            return;
+                        }
+                    }
                 }
             }
             if start > 0 {
@@ -311,5 +320,25 @@ pub(crate) fn moved(error: Error, start: usize) -> Error {
         }
         Error::NotUtf8 { position } => Error::NotUtf8 { position: position + start },
         other => other,
+    }
+}
+
+#[cfg(test)]
+mod tests {
+    use super::*;
+    use crate::vocab::Merge;
+
+    #[test]
+    fn a_stop_is_seen_amid_the_pieces_of_a_very_long_pretoken() {
+        let tokens = (0..=255).map(|byte| (u32::from(byte), vec![byte])).chain([(256, b"hi".to_vec())]).collect();
+        let merges = vec![Merge { left: 104, right: 105, merged: 256 }];
+        let vocabulary = Arc::new(Vocabulary::new(Model::bpe(Pattern::Gpt2), tokens, merges, vec![]).unwrap());
+        let text = b"ab".repeat(4 * STOP_SEEN_WITHIN);
+        for stopped in [false, true] {
+            let mut encoder = Encoder::stoppable(Arc::clone(&vocabulary), Arc::new(stopped.into()));
+            let mut ids = Vec::new();
+            encoder.encode_ordinary(&text, &mut ids).unwrap();
+            assert_eq!(ids.len() < text.len() / 2, stopped, "{} ids", ids.len());
+        }
     }
 }

@@ -38,7 +38,7 @@ impl<T: Zero, const N: usize> Huge<T, N> {
         let Some(memory) = NonNull::new(unsafe { alloc_zeroed(layout) }) else { handle_alloc_error(layout) };
         // SAFETY: less than a page behind the beginning there is the array's size left.
         let array = unsafe { memory.add(memory.align_offset(PAGE) % PAGE) }.cast::<[T; N]>();
-        #[cfg(target_os = "linux")]
+        #[cfg(all(target_os = "linux", not(miri)))] // Miri knows no advice
         {
             use std::ffi::{c_int, c_void};
             unsafe extern "C" {

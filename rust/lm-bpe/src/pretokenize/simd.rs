@@ -199,9 +199,10 @@ mod tests {
 
     #[test]
     fn the_fast_masks_are_those_of_the_definition() {
-        let mut text: Vec<u8> = (0..=255).cycle().take(1024).collect();
+        let (every_byte, blocks) = if cfg!(miri) { (320, 0) } else { (1024, 500) };
+        let mut text: Vec<u8> = (0..=255).cycle().take(every_byte).collect();
         let mut state = 1u64;
-        text.extend((0..64 * 500).map(|_| {
+        text.extend((0..64 * blocks).map(|_| {
             state = state.wrapping_mul(6_364_136_223_846_793_005).wrapping_add(1_442_695_040_888_963_407);
             (state >> 40) as u8
         }));

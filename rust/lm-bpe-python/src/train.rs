@@ -2,7 +2,7 @@
 use std::borrow::Cow;
 
 use lm_bpe::formats::tokenizer_json::Kept;
-use lm_bpe::{Model, Pattern, PretokenCounts, TieBreak, TrainOptions, Vocabulary, train_further};
+use lm_bpe::{Error, Model, Pattern, PretokenCounts, TieBreak, TrainOptions, Vocabulary, train_further};
 use pyo3::prelude::*;
 
 use crate::core::Core;
@@ -22,8 +22,7 @@ pub fn train(
     min_frequency: u64,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Core> {
-    let tie_break = TieBreak::from_name(tie_break).map_err(|error| to_python(py, &error))?;
-    let options = TrainOptions { vocab_size, special_tokens: special.len(), tie_break, min_frequency };
+    let options = options(py, vocab_size, &special, tie_break, min_frequency)?;
     let mut watch = Watch::new(progress);
     let trained = py.detach(|| {
         lm_bpe::train(counts, &options, &mut |state| {
@@ -34,8 +33,7 @@ pub fn train(
     let first = trained.tokens.len() as u32;
     let tokens = (0..).zip(trained.tokens).collect();
     let special = (first..).zip(special).map(|(id, text)| (text, id)).collect();
-    let vocabulary = Vocabulary::new(Model::bpe(pattern), tokens, trained.merges, special);
-    vocabulary.and_then(|vocabulary| Core::new(vocabulary, Kept::default())).map_err(|error| to_python(py, &error))
+    core(py, Vocabulary::new(Model::bpe(pattern), tokens, trained.merges, special))
 }
 
 /// The same from the vocabulary of `base`, whose ids stay: new tokens, then new special tokens, get the ids behind.
@@ -50,8 +48,7 @@ pub fn further(
     min_frequency: u64,
     progress: Option<Py<PyAny>>,
 ) -> PyResult<Core> {
-    let tie_break = TieBreak::from_name(tie_break).map_err(|error| to_python(py, &error))?;
-    let options = TrainOptions { vocab_size, special_tokens: special.len(), tie_break, min_frequency };
+    let options = options(py, vocab_size, &special, tie_break, min_frequency)?;
     let mut watch = Watch::new(progress);
     let learnt = py.detach(|| {
         train_further(&base.vocabulary, &counts.file.counts, &options, &mut |state| {
@@ -65,6 +62,20 @@ pub fn further(
     let tokens = ordinary.chain(learnt.tokens).collect();
     let merges = old.merges().iter().copied().chain(learnt.merges).collect();
     let special = old.special_tokens().iter().cloned().chain(special.into_iter().zip(first..)).collect();
-    let vocabulary = Vocabulary::new(old.model(), tokens, merges, special);
+    core(py, Vocabulary::new(old.model(), tokens, merges, special))
+}
+
+fn options(
+    py: Python<'_>,
+    vocab_size: usize,
+    special: &[String],
+    tie_break: &str,
+    min_frequency: u64,
+) -> PyResult<TrainOptions> {
+    let tie_break = TieBreak::from_name(tie_break).map_err(|error| to_python(py, &error))?;
+    Ok(TrainOptions { vocab_size, special_tokens: special.len(), tie_break, min_frequency })
+}
+
+fn core(py: Python<'_>, vocabulary: Result<Vocabulary, Error>) -> PyResult<Core> {
     vocabulary.and_then(|vocabulary| Core::new(vocabulary, Kept::default())).map_err(|error| to_python(py, &error))
 }

@@ -40,6 +40,18 @@ def test_train_writes_what_the_function_makes(folder: Path, capsys: pytest.Captu
     assert f"new.json: 400 ids, fingerprint {expected.fingerprint[:16]}" in capsys.readouterr().err
 
 
+def test_special_tokens_may_stand_in_a_file_one_a_line(folder: Path, capsys: pytest.CaptureFixture[str]):
+    Path("special.txt").write_bytes(b"<|a|>\r\n\n<|b b|>\n")
+    options = ["--vocab-size", "300", "--special", "<|z|>", "--special-file", "special.txt"]
+    assert main(["train", "text.txt", "-o", "new.json", *options]) == 0
+    assert list(Tokenizer.load("new.json").special_tokens) == ["<|z|>", "<|a|>", "<|b b|>"]
+    Path("empty.txt").write_text("\n")
+    for file, problem in [("absent.txt", "No such file"), ("empty.txt", "no token in it")]:
+        with pytest.raises(SystemExit, match="2"):
+            main(["train", "text.txt", "-o", "x.json", "--special-file", file])
+        assert problem in capsys.readouterr().err
+
+
 def test_train_goes_on_from_a_tokenizer(folder: Path):
     (folder / "corpus.txt").write_text(sample_texts.PROSE)
     start = Tokenizer.load(folder / "tokenizer.json")

@@ -1,6 +1,7 @@
 """Ids to text: exact bytes, whole characters, offsets, and the errors."""
 
 import random
+from itertools import pairwise
 
 import numpy as np
 import pytest
@@ -100,8 +101,13 @@ def test_offsets_equal_tiktokens():
     for text in [sample_texts.SCRIPTS, *sample_texts.random_texts(20, seed=4)]:
         ids = tokenizer.encode_ordinary(text)
         assert tokenizer.decode_with_offsets(ids) == other.decode_with_offsets(ids)
+        decoded, starts = tokenizer.decode_with_offsets(ids, unit="bytes")
+        parts = [decoded.encode()[a:b] for a, b in pairwise([*starts, len(text.encode())])]
+        assert parts == [tokenizer.decode_bytes([id]) for id in ids]
     with pytest.raises(DecodeError):
         tokenizer.decode_with_offsets(tokenizer.encode_bytes(b"\xff"))
+    with pytest.raises(ValueError, match=r'unit is "characters" or "bytes", not .words.'):
+        tokenizer.decode_with_offsets([], unit="words")  # type: ignore[arg-type]
 
 
 def test_a_batch_decodes_as_its_parts():

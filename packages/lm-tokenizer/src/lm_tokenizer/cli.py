@@ -11,6 +11,7 @@ import os
 import re
 import sys
 from collections.abc import Callable, Sequence
+from pathlib import Path
 
 from lm_tokenizer import PATTERN_NAMES, TokenizerError, __version__
 from lm_tokenizer.commands import (
@@ -87,6 +88,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="TOKEN",
         help="a special token, cut out of the text; may be repeated (default: <|endoftext|>, or those of --start)",
     )
+    add_special_file(train)
     train.add_argument(
         "--tie-break",
         choices=["huggingface", "ids", "greatest"],
@@ -186,6 +188,7 @@ def make_parser() -> argparse.ArgumentParser:
         metavar="TOKEN[=ID]",
         help="special token; the source names none",
     )
+    add_special_file(convert)
     convert.set_defaults(run=run_convert)
 
     shells = commands.add_parser("completion", help="what a shell needs to complete these words")
@@ -209,6 +212,31 @@ def add_pattern(parser: argparse.ArgumentParser) -> None:
         default="gpt2",
         help="how text is cut before merging (default: gpt2)",
     )
+
+
+def add_special_file(parser: argparse.ArgumentParser) -> None:
+    parser.add_argument(
+        "--special-file",
+        dest="special",
+        action="extend",
+        type=lines_of,
+        metavar="FILE",
+        help="the same from a file, one a line",
+    )
+
+
+def lines_of(path: str) -> list[str]:
+    """The lines of a file that are not empty; an error that argparse tells where there are none."""
+    try:
+        lines = Path(path).read_bytes().decode().split("\n")
+    except OSError as error:
+        raise argparse.ArgumentTypeError(f"{path}: {error.strerror}") from None
+    except UnicodeDecodeError as error:
+        raise argparse.ArgumentTypeError(f"{path}: not UTF-8 text at byte {error.start}") from None
+    kept = [line.removesuffix("\r") for line in lines if line.removesuffix("\r")]
+    if not kept:
+        raise argparse.ArgumentTypeError(f"{path}: no token in it; wanted one a line")
+    return kept
 
 
 def add_allow_special(parser: argparse.ArgumentParser) -> None:

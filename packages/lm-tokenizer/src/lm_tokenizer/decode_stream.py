@@ -1,8 +1,10 @@
-"""Ids to text as they come, one at a time, never in the middle of a character."""
+"""Ids to text as they come, one at a time, never in the middle of a character; and where in the text each begins."""
 
 import codecs
+from itertools import accumulate
 
 from lm_tokenizer import _rust
+from lm_tokenizer.errors import TokenizerError
 
 
 class DecodeStream:
@@ -26,3 +28,13 @@ class DecodeStream:
         rest = self._decoder.decode(b"", final=True)
         self._decoder.reset()
         return rest
+
+
+def decoded_with_offsets(core: _rust.Core, ids: list[int], unit: str) -> tuple[str, list[int]]:
+    """See `Tokenizer.decode_with_offsets`."""
+    if unit not in ("characters", "bytes"):
+        raise TokenizerError(f'unit is "characters" or "bytes", not {unit!r}')
+    text, starts = core.decode_with_offsets(ids)
+    if unit == "bytes":
+        starts = list(accumulate((len(core.token_bytes(id)) for id in ids), initial=0))[:-1]
+    return text, starts

@@ -8,11 +8,11 @@ from __future__ import annotations
 
 import os
 from collections.abc import Iterable, Iterator, Mapping, Sequence
-from typing import TYPE_CHECKING
+from typing import TYPE_CHECKING, Literal
 
 from lm_tokenizer import _rust
 from lm_tokenizer.counts import PretokenCounts, as_progress, check_numbers, check_texts, counted, listed
-from lm_tokenizer.decode_stream import DecodeStream
+from lm_tokenizer.decode_stream import DecodeStream, decoded_with_offsets
 from lm_tokenizer.encode_file import encode_file
 from lm_tokenizer.encode_shards import encode_shards
 from lm_tokenizer.given_vocab import ordinary_and_special
@@ -381,13 +381,12 @@ class Tokenizer:
         """The text of each sequence of ids."""
         return [self._core.decode(ids, errors) for ids in batch]
 
-    def decode_with_offsets(self, ids: Iterable[int]) -> tuple[str, list[int]]:
-        """The text of ids, and the index in it of the character in which each id begins.
-
-        An id that begins inside a character has that character's index. Raises DecodeError where the bytes are not
-        UTF-8, since there is no such index then.
-        """
-        return self._core.decode_with_offsets(ids)
+    def decode_with_offsets(
+        self, ids: Iterable[int], unit: Literal["characters", "bytes"] = "characters"
+    ) -> tuple[str, list[int]]:
+        """The text of ids, and where in it each begins: the index of a character (that of the one it begins inside
+        of), or of a byte of the text's UTF-8. Raises DecodeError where the bytes are not UTF-8."""
+        return decoded_with_offsets(self._core, list(ids), unit)
 
     def stream(self) -> DecodeStream:
         """A decoder that takes one id at a time and gives out whole characters only."""

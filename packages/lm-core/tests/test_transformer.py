@@ -7,6 +7,8 @@ from pathlib import Path
 import pytest
 import torch
 from lm_core import Block, Transformer, cross_entropy
+from lm_core import attention as attention_module
+from lm_core import feed_forward as feed_forward_module
 from lm_core.embedding import sinusoidal_positions
 from lm_core.errors import ConfigError, ShapeError
 from same_gradients import randn
@@ -144,6 +146,42 @@ def test_autocast_to_bfloat16_runs_forward_and_backward():
     loss.backward()
     assert logits.dtype == torch.bfloat16
     torch.testing.assert_close(logits.float(), model(ids), atol=0.1, rtol=0.1)
+
+
+@pytest.mark.parametrize("variant", ["qwen3", "gpt2"])
+def test_casting_once_trains_as_autocasts_own_casts_do(monkeypatch, variant):
+    ids = some_ids(2, 9)
+
+    def train(dtype=torch.bfloat16):
+        """The first gradients, by name, and the losses of ten steps."""
+        model, losses, gradients = tiny_model(variant), [], {}
+        optimizer = torch.optim.AdamW(model.parameters(), lr=3e-3)
+        for _ in range(10):
+            with torch.autocast("cpu", dtype=dtype, enabled=dtype is not torch.float32):
+                loss = model.loss(ids[:, :-1], ids[:, 1:])
+            optimizer.zero_grad()
+            loss.backward()
+            gradients = gradients or {name: p.grad.clone() for name, p in model.named_parameters()}
+            optimizer.step()
+            losses.append(loss.item())
+        return gradients, torch.tensor(losses)
+
+    exact, exact_losses = train(torch.float32)
+    once, once_losses = train()
+    for module in (attention_module, feed_forward_module):
+        monkeypatch.setattr(module, "cast_once", lambda x: x)
+    torchs, torchs_losses = train()
+    assert any(not torch.equal(once[name], torchs[name]) for name in once), "nothing was cast otherwise"
+    errors = {"once": 0.0, "torch's": 0.0}  # of all gradients, squared
+    rounding = 1e-3 * math.hypot(*(gradient.norm().item() for gradient in exact.values()))  # all of k's bias
+    for name, gradient in exact.items():
+        assert (once[name] - torchs[name]).norm() <= 0.03 * gradient.norm() + rounding, name
+        errors["once"] += (once[name] - gradient).square().sum().item()
+        errors["torch's"] += (torchs[name] - gradient).square().sum().item()
+    assert errors["once"] <= 1.5 * errors["torch's"]
+    torch.testing.assert_close(once_losses, torchs_losses, rtol=0.01, atol=0)
+    torch.testing.assert_close(once_losses, exact_losses, rtol=0.01, atol=0)
+    assert once_losses[-1] < 0.9 * once_losses[0]
 
 
 COMPILED = """

@@ -1,5 +1,9 @@
 """The same model as others build it, as functions from a config and ids to logits: transformers, torch.nn's layers, and, where they
-are installed (pip install litgpt x-transformers), litgpt and x-transformers. A peer for benchmarks only."""
+are installed (pip install litgpt x-transformers), litgpt and x-transformers. A peer for benchmarks only.
+
+nanoGPT is in no package index. Its model is GPT-2's, with the same parameters: transformers' GPT-2, with torch's fused attention and
+torch's gelu as nanoGPT has them, stands for it.
+"""
 
 import importlib.util
 from collections.abc import Callable
@@ -31,6 +35,29 @@ def transformers_peer(config: ModelConfig) -> Peer:
         model = transformers.Qwen3ForCausalLM(transformers.Qwen3Config(**shape))
     else:
         model = transformers.LlamaForCausalLM(transformers.LlamaConfig(**shape))
+    return model, lambda ids: model(input_ids=ids, use_cache=False).logits
+
+
+def gpt2_peer(config: ModelConfig) -> Peer:
+    import transformers
+
+    model = transformers.GPT2LMHeadModel(
+        transformers.GPT2Config(
+            vocab_size=config.vocab_size,
+            n_positions=config.context,
+            n_embd=config.d_model,
+            n_layer=config.n_layers,
+            n_head=config.n_heads,
+            n_inner=config.d_ff,
+            activation_function="gelu_pytorch_tanh",
+            resid_pdrop=0.0,
+            embd_pdrop=0.0,
+            attn_pdrop=0.0,
+            attn_implementation="sdpa",
+            bos_token_id=None,
+            eos_token_id=None,
+        )
+    )
     return model, lambda ids: model(input_ids=ids, use_cache=False).logits
 
 
@@ -91,6 +118,8 @@ def x_transformers_peer(config: ModelConfig) -> Peer:
 
 def installed_peers(config: ModelConfig) -> dict[str, Peer]:
     """Every peer that this environment has, by name."""
+    if config.family == "gpt2":  # litgpt and x-transformers have no such block with these very parameters
+        return {"transformers": gpt2_peer(config)}
     peers = {"transformers": transformers_peer(config), "torch.nn layers": torch_peer(config)}
     if importlib.util.find_spec("litgpt"):
         peers["litgpt"] = litgpt_peer(config)

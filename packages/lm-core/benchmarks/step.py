@@ -2,6 +2,7 @@
 
     python benchmarks/step.py                            # the default model of the first run, 2 threads
     python benchmarks/step.py --preset issue --json      # vocabulary 10,000, context 256, d 512
+    python benchmarks/step.py --preset gpt2              # the same sizes with GPT-2's block, which is nanoGPT's
     python benchmarks/step.py --preset issue --compile   # through torch.compile: one or two minutes at first; and the share of a product's speed
     python benchmarks/step.py --preset issue --forward   # only the forward pass, of one sequence of 512 tokens
 
@@ -31,6 +32,21 @@ PRESETS = {
     ),
     "issue": (
         ModelConfig(vocab_size=10_000, context=256, d_model=512, n_layers=4, n_heads=16, d_ff=1344),
+        8,
+    ),
+    "gpt2": (
+        ModelConfig(
+            vocab_size=10_000,
+            context=256,
+            d_model=512,
+            n_layers=4,
+            n_heads=16,
+            position="learned",
+            norm="layer",
+            activation="gelu",
+            bias=True,
+            tie_embeddings=True,
+        ),
         8,
     ),
 }
@@ -71,11 +87,12 @@ def compiled_step(
 def compiled_contenders(
     config: ModelConfig, ids: Tensor, targets: Tensor, peers: dict[str, Peer]
 ) -> dict[str, Callable[[], None]]:
-    """Ours compiled and eager, and the fastest of the others compiled."""
-    ours = Transformer(config)
+    """Ours compiled, with the chunked loss and with all the logits at once, ours eager, and the fastest of the others compiled."""
+    ours, whole = Transformer(config), Transformer(config)
     steps = {
-        "lm-core compiled": compiled_step(ours, lambda i, t: cross_entropy(ours(i), t), ids, targets),
-        "lm-core": our_step(config, True, ids, targets),
+        "lm-core model.loss compiled": compiled_step(ours, lambda i, t: ours.loss(i, t), ids, targets),
+        "lm-core compiled": compiled_step(whole, lambda i, t: cross_entropy(whole(i), t), ids, targets),
+        "lm-core model.loss": chunked_step(config, ids, targets),
     }
     for name in ("transformers", "litgpt"):
         if name in peers:

@@ -13,7 +13,7 @@ from lm_core.init import EMBEDDING_STD, normal_
 class Embedding(nn.Module):
     """y[...] = W[ids[...]], with W of shape (vocab_size, d_model), normal with standard deviation 0.5 at the start.
 
-    Raises ShapeError for ids outside 0..vocab_size-1 on a CPU. On a GPU that check would make the host wait for the
+    Raises ShapeError for ids that are not int32 or int64, and outside 0..vocab_size-1 on a CPU. On a GPU that check would make the host wait for the
     device at every step, so there torch's own device assert is what stops.
     """
 
@@ -27,6 +27,8 @@ class Embedding(nn.Module):
         return f"{vocab_size} -> {d_model}"
 
     def forward(self, ids: Int[Tensor, "..."]) -> Float[Tensor, "... d_model"]:
+        if ids.dtype not in (torch.int32, torch.int64):
+            raise ShapeError(f"ids must be int32 or int64, got {ids.dtype} of shape {tuple(ids.shape)}")
         check_ids(ids, self.weight.shape[0], "token id")
         return self.weight.index_select(0, ids.reshape(-1)).view(*ids.shape, self.weight.shape[1])
 

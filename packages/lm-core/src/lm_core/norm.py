@@ -6,6 +6,8 @@ import torch
 from jaxtyping import Float
 from torch import Tensor, nn
 
+from lm_core.shapes import require_last_axis
+
 
 class RMSNorm(nn.Module):
     """y = x / rms(x) * weight, with rms(x) = sqrt(mean(x**2) + eps) over d_model.
@@ -21,6 +23,7 @@ class RMSNorm(nn.Module):
         self.weight = nn.Parameter(torch.ones(d_model))
 
     def forward(self, x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
+        require_last_axis(x, len(self.weight), "d_model")
         if self.fast and not torch.compiler.is_compiling():
             y: Tensor = _FastRMSNorm.apply(x, self.weight, self.eps)
             return y
@@ -44,6 +47,7 @@ class LayerNorm(nn.Module):
         self.bias = nn.Parameter(torch.zeros(d_model)) if bias else None
 
     def forward(self, x: Float[Tensor, "... d_model"]) -> Float[Tensor, "... d_model"]:
+        require_last_axis(x, len(self.weight), "d_model")
         if self.fast:
             fused: Tensor = nn.functional.layer_norm(x, (x.shape[-1],), self.weight, self.bias, self.eps)
             return fused

@@ -14,6 +14,8 @@ from torch import Tensor
 
 from lm_core.flop_formulas import count
 
+from lm_core.shapes import require_last_axis
+
 # A call of oneDNN costs 15 microseconds more. 1024 x 128 -> 352 (46 million multiplications) took 0.9 of MKL's time, 1024 x 128 -> 128
 # (17 million) all of it; with one row, 512 -> 10,000 took 0.42 to 0.75 of it, for MKL reads so large a weight slowly.
 WORTH_MULTIPLICATIONS = 1 << 25
@@ -28,7 +30,11 @@ HAS_ONEDNN = torch.backends.cpu.get_cpu_capability() == "AVX512" and hasattr(
 def product(
     x: Float[Tensor, "... d_in"], weight: Float[Tensor, "d_out d_in"], *, fast: bool = True
 ) -> Float[Tensor, "... d_out"]:
-    """x weight^T. `fast=False` is what torch makes of just that; `fast=True` the same to rounding, with the same gradients."""
+    """x weight^T. `fast=False` is what torch makes of just that; `fast=True` the same to rounding, with the same gradients.
+
+    Raises ShapeError when x does not end with d_in.
+    """
+    require_last_axis(x, weight.shape[-1], "d_in")
     if not (fast and HAS_ONEDNN and _worth(x, weight)):
         return x @ weight.T
     if torch.is_grad_enabled() and (x.requires_grad or weight.requires_grad):

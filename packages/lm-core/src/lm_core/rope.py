@@ -11,6 +11,7 @@ from jaxtyping import Float, Int
 from torch import Tensor, nn
 
 from lm_core.rope_scaling import RopeScaling, rope_frequencies
+from lm_core.shapes import require_last_axis
 
 TABLE_ROWS = 8192  # positions kept in memory; the angles of later ones are computed when they come
 
@@ -55,6 +56,7 @@ class RotaryEmbedding(nn.Module):
         self, x: Float[Tensor, "... length d_head"], positions: int | Int[Tensor, "... length"] = 0
     ) -> Float[Tensor, "... length d_head"]:
         """`x` turned as standing at `positions`: a first position and those after it, or one for each vector."""
+        require_last_axis(x, self.d_head, "d_head")
         if isinstance(positions, Tensor):
             cos, sin = self.angles(positions)
         elif (stop := positions + x.shape[-2]) <= self.cos.shape[0]:

@@ -13,7 +13,6 @@ from jaxtyping import Float
 from torch import Tensor
 
 from lm_core.flop_formulas import count
-
 from lm_core.shapes import require_last_axis
 
 # A call of oneDNN costs 15 microseconds more. 1024 x 128 -> 352 (46 million multiplications) took 0.9 of MKL's time, 1024 x 128 -> 128

@@ -55,6 +55,9 @@ def test_a_missing_file_names_the_nearest_recipe():
 
 
 def test_a_folder_or_a_binary_file_is_no_settings_file(tmp_path):
+    with pytest.raises(ConfigError, match="a folder; give a TOML or YAML file"):
+        read_settings(str(tmp_path))
+    (tmp_path / "config.toml").touch()
     with pytest.raises(ConfigError, match=r"a folder; give its config\.toml"):
         read_settings(str(tmp_path))
     (tmp_path / "x.toml").write_bytes(b"\xff\xfe\x00")

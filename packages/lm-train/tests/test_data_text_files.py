@@ -1,6 +1,7 @@
 import gzip
 import itertools
 import json
+import lzma
 
 import pytest
 import zstandard
@@ -149,6 +150,14 @@ def test_a_character_split_between_two_blocks_is_whole(tmp_path, monkeypatch):
     monkeypatch.setattr(compressed, "BLOCK_BYTES", 1)
     (tmp_path / "a.txt").write_text("aé日\U0001f600b", encoding="utf-8")
     assert documents(read_pieces(tmp_path / "a.txt")) == ["aé日\U0001f600b"]
+
+
+def test_a_file_that_is_packed_in_another_way_is_named_so(tmp_path):
+    (tmp_path / "a.txt.xz").write_bytes(lzma.compress(b"words"))
+    with pytest.raises(
+        SourceError, match=r"a\.txt\.xz is packed in a way that is not read \(\.xz\); unpack it"
+    ):
+        documents(read_pieces(tmp_path / "a.txt.xz"))
 
 
 @pytest.mark.parametrize("block", [3, 4, 5, 1 << 20])  # a mark at the start is looked for in the first block

@@ -1,6 +1,8 @@
 """`--profile`: a trace and a table, and no trace of it in what is computed."""
 
 import json
+import subprocess
+import sys
 
 import pytest
 from lm_train.profiling import PARTS, no_ranges
@@ -62,3 +64,16 @@ def test_a_run_that_ends_before_there_is_anything_to_profile_has_no_table(home):
 
 def test_without_it_nothing_is_made_for_a_part():
     assert no_ranges("forward") is no_ranges("update")
+
+
+def test_the_profiler_writes_nothing_past_python_to_the_terminal_that_shows_the_run():
+    program = """
+from lm_train import cli
+cli.run(["--version"])
+import torch
+profile = torch.profiler.profile()
+profile.start()
+profile.stop()
+"""
+    done = subprocess.run([sys.executable, "-c", program], capture_output=True, text=True, check=True)
+    assert done.stderr == ""

@@ -258,6 +258,11 @@ def _share_the_cpu() -> None:
         os.environ.setdefault("GOMP_SPINCOUNT", "5000")
 
 
+def _keep_the_screen() -> None:
+    """The profiler's own words, written to the terminal past Python, would tear the live view; must be set before torch is imported."""
+    os.environ.setdefault("KINETO_LOG_LEVEL", "9")  # none
+
+
 def main(arguments: Sequence[str] | None = None) -> NoReturn:
     """Run the program and exit with its code."""
     sys.stdout = sys.stdout or open(os.devnull, "w")  # noqa: SIM115  # None where the caller has closed it
@@ -268,6 +273,7 @@ def main(arguments: Sequence[str] | None = None) -> NoReturn:
 def run(arguments: Sequence[str]) -> int:
     """Run the program; the exit code. A user's mistake becomes one message on stderr."""
     _share_the_cpu()
+    _keep_the_screen()
     if is_follower():
         return _follow(list(arguments))
     stop = Stop()

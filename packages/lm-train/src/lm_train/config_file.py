@@ -139,9 +139,9 @@ def _file_text(path: Path) -> str:
         hint = f"; did you mean {near[0]}?" if near else f"; recipes: {', '.join(known)}"
         raise ConfigError(f"--config {path}: no such file or recipe{hint}") from None
     except IsADirectoryError:
-        raise ConfigError(
-            f"--config {path}: a folder; give its config.toml: --config {path / 'config.toml'}"
-        ) from None
+        inside = Path(path) / "config.toml"
+        hint = f"give its config.toml: --config {inside}" if inside.is_file() else "give a TOML or YAML file"
+        raise ConfigError(f"--config {path}: a folder; {hint}") from None
     except UnicodeDecodeError:
         raise ConfigError(f"--config {path}: not a text file; a TOML or YAML file is wanted") from None
     except OSError as error:

@@ -18,7 +18,9 @@ _FAULTS = (MemoryRunError, NotFiniteError, RankLostError, ReplicaError, OrderErr
 def explain(error: Exception) -> tuple[str | None, int]:
     """The message and exit code of an error that a person can act on; (None, 1) for a fault of the program itself."""
     if isinstance(error, CycloptsError):
-        return f"{error}\nsee {own_command()} --help; recipes: {', '.join(recipes())}", EXIT_USAGE
+        command = " ".join([own_command(), *(error.command_chain or ())])
+        known = "" if error.command_chain else f"; recipes: {', '.join(recipes())}"
+        return f"{error}\nsee {command} --help{known}", EXIT_USAGE
     if isinstance(error, LmTrainError):
         return str(error), EXIT_FAULT if isinstance(error, _FAULTS) else EXIT_USAGE
     if isinstance(error, OSError) and not type(error).__module__.startswith("lm_"):

@@ -225,12 +225,11 @@ def prepare(
 
 
 def _how_to_go_on(error: DiskFullError, partial: Partial, total: int) -> str:
-    kept = (
-        f"{partial.text_bytes:,} of {total:,} bytes of text are encoded and kept in {partial.path}"
-        if partial.text_bytes
-        else "nothing was encoded yet"
-    )
-    return f"{str(error).partition('. ')[0]}; {kept}. Free some space, and run the same again: it goes on from there"
+    what = str(error).partition(". ")[0].removesuffix("; free some space or choose another disk")
+    if not partial.text_bytes:
+        return f"{what}; nothing was encoded yet. Free some space, and run the same again, or choose another disk"
+    kept = f"{partial.text_bytes:,} of {total:,} bytes of text are encoded and kept in {partial.path}"
+    return f"{what}; {kept}. Free some space, and run the same again: it goes on from there"
 
 
 def _refuse_changed(splits: dict[str, SplitWriter], total: int) -> None:

@@ -13,6 +13,7 @@ from lm_train.errors import SourceError
 
 BLOCK_BYTES = 1 << 20
 COMPRESSIONS = (".gz", ".zst")
+PACKED = (".xz", ".bz2", ".zip", ".7z", ".lz4", ".tar", ".tgz", ".rar")  # which is not unpacked here
 _PACKED_BYTES = (
     1 << 12
 )  # of .zst at a time: a hostile block unpacks to 30,000 times its size at most, which must fit in memory

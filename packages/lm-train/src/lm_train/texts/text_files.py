@@ -23,7 +23,7 @@ from pathlib import Path
 from typing import BinaryIO, TypeVar
 
 from lm_train.errors import SourceError
-from lm_train.texts.compressed import unpacked, without_compression
+from lm_train.texts.compressed import PACKED, unpacked, without_compression
 from lm_train.texts.parquet import parquet_documents
 
 Piece = tuple[str, bool]
@@ -161,6 +161,11 @@ def _decode(
     decoder: codecs.IncrementalDecoder, block: bytes, offset: int, name: str, *, final: bool = False
 ) -> str:
     if (at := block.find(0)) >= 0:
+        if name.lower().endswith(PACKED):
+            kind = name[name.rindex(".") :]
+            raise SourceError(
+                f"{name} is packed in a way that is not read ({kind}); unpack it, or pack it as .gz or .zst"
+            )
         raise SourceError(
             f"{name} is not text: it has a NUL byte at offset {offset + at:,}; give text in UTF-8, or a folder "
             "(whose files are chosen by their extension)"

@@ -6,7 +6,7 @@ pays who counts nothing. So it hears of the formulas when somebody else imports 
 
 import importlib.util
 import sys
-from collections.abc import Callable, Sequence
+from collections.abc import Callable
 from importlib.abc import MetaPathFinder
 from importlib.machinery import ModuleSpec
 from types import ModuleType
@@ -35,9 +35,7 @@ def _tell(counter: ModuleType) -> None:
 class _Messenger(MetaPathFinder):
     """Stands before the other finders until the counter is imported, which it lets them find."""
 
-    def find_spec(
-        self, fullname: str, path: Sequence[str] | None, target: ModuleType | None = None
-    ) -> ModuleSpec | None:
+    def find_spec(self, fullname: str, path: Any, target: ModuleType | None = None) -> ModuleSpec | None:
         if fullname != COUNTER:
             return None
         sys.meta_path.remove(self)

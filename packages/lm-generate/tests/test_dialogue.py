@@ -53,6 +53,13 @@ def test_a_setting_changes_what_comes_after_it(capsys):
     assert out == written("def", temperature=0, max_tokens=4)
 
 
+def test_a_text_that_is_too_long_can_be_let_roll(capsys):
+    out, err = talk(capsys, "/max-tokens 70", "def", "/past-context roll", "def", "/past-context wrap")
+    assert 'or roll (past_context="roll"' in err
+    assert 'past_context must be "error" or "roll", got' in err
+    assert out == written("def", max_tokens=70, past_context="roll")
+
+
 def test_every_setting_of_a_number_can_be_set_and_is_listed(capsys):
     _, err = talk(capsys, *(f"/{name.replace('_', '-')} 1" for name in SETTINGS), "/settings")
     for name in SETTINGS:

@@ -26,7 +26,7 @@ FRACTIONS = (
     "temperature", "top_p", "min_p", "typical_p", "repetition_penalty", "presence_penalty", "frequency_penalty"
 )  # fmt: skip
 MAY_BE_NONE = ("max_tokens", "seed")
-SETTINGS = (*FRACTIONS, *WHOLE, "stop")
+SETTINGS = (*FRACTIONS, *WHOLE, "stop", "past_context")
 COMMANDS = ("again", "more", "explain", "settings", "help", "quit")
 
 
@@ -93,12 +93,14 @@ class Dialogue:
     def set(self, name: str, value: str) -> None:
         """Changes one setting; a bad value changes nothing and is told."""
         value = value.strip()
-        parsed: float | int | tuple[str, ...] | None
+        parsed: float | int | str | tuple[str, ...] | None
         try:
             if name in MAY_BE_NONE and value in ("", "none"):
                 parsed = None
             elif name == "stop":
                 parsed = (value.replace("\\n", "\n").replace("\\t", "\t"),) if value else ()
+            elif name == "past_context":
+                parsed = value
             else:
                 parsed = int(value) if name in WHOLE else float(value)
         except ValueError as error:

@@ -4,7 +4,7 @@ import math
 
 import pytest
 import torch
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_generate.errors import NonFiniteLogitsError, PromptError, SettingError
 from lm_generate.score import windows
@@ -33,6 +33,7 @@ def test_every_token_is_scored_once_in_the_first_window_that_reaches_it(stride):
 
 
 @given(st.integers(0, 200), st.integers(1, 40), st.data())
+@settings(deadline=None)
 def test_windows_cover_every_token_but_the_first_exactly_once(length, context, data):
     stride = data.draw(st.integers(1, context))
     scored = []

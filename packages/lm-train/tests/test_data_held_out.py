@@ -1,5 +1,5 @@
 import pytest
-from hypothesis import given
+from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_train.tokens.held_out import HeldOut, choose_rule, split_pieces
 
@@ -19,6 +19,7 @@ def whole(pieces):
 
 
 @given(texts=texts, every=st.integers(2, 7), seed=st.integers(0, 5))
+@settings(deadline=None)
 def test_of_each_group_of_documents_exactly_one_is_held_out_and_all_come_once(texts, every, seed):
     rule = HeldOut("documents", every=every, seed=seed)
     splits = [split for split, _, _ in split_pieces(((text, True) for text in texts), rule)]
@@ -39,6 +40,7 @@ def test_pieces_of_one_document_stay_together_and_the_seed_chooses_which():
 
 
 @given(texts=texts, share=st.floats(0.01, 0.9))
+@settings(deadline=None)
 def test_the_tail_is_the_end_of_the_text_and_nothing_is_lost(texts, share):
     total = sum(len(text.encode()) for text in texts)
     limit = total - int(total * share)

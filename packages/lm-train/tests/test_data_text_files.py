@@ -41,7 +41,7 @@ pieces_of_text = st.lists(
 
 
 @given(parts=pieces_of_text, block=st.integers(1, 20))
-@settings(max_examples=300)
+@settings(max_examples=300, deadline=None)
 def test_documents_are_those_of_the_definition_however_the_text_is_cut_into_blocks(parts, block):
     text = "".join(parts)
     blocks = (text[at : at + block] for at in range(0, len(text), block))
@@ -49,7 +49,7 @@ def test_documents_are_those_of_the_definition_however_the_text_is_cut_into_bloc
 
 
 @given(parts=pieces_of_text, size=st.integers(4, 40))
-@settings(max_examples=200)
+@settings(max_examples=200, deadline=None)
 def test_long_documents_come_in_pieces_that_join_to_the_document(parts, size):
     text = "".join(parts)
     before = text_files.PIECE_CHARS, text_files._CUT_WINDOW

@@ -106,7 +106,7 @@ def test_offsets_equal_tiktokens():
         assert parts == [tokenizer.decode_bytes([id]) for id in ids]
     with pytest.raises(DecodeError):
         tokenizer.decode_with_offsets(tokenizer.encode_bytes(b"\xff"))
-    with pytest.raises(ValueError, match=r'unit is "characters" or "bytes", not .words.'):
+    with pytest.raises(ValueError, match=r'unit must be "characters" or "bytes", not .words.'):
         tokenizer.decode_with_offsets([], unit="words")  # type: ignore[arg-type]
 
 

@@ -33,7 +33,7 @@ class DecodeStream:
 def decoded_with_offsets(core: _rust.Core, ids: list[int], unit: str) -> tuple[str, list[int]]:
     """See `Tokenizer.decode_with_offsets`."""
     if unit not in ("characters", "bytes"):
-        raise TokenizerError(f'unit is "characters" or "bytes", not {unit!r}')
+        raise TokenizerError(f'unit must be "characters" or "bytes", not {unit!r}')
     text, starts = core.decode_with_offsets(ids)
     if unit == "bytes":
         starts = list(accumulate((len(core.token_bytes(id)) for id in ids), initial=0))[:-1]

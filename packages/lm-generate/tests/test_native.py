@@ -170,7 +170,8 @@ def test_the_logits_after_each_token_are_those_of_one_at_a_time_in_every_form():
         assert all(np.array_equal(a, b) for a, b in zip(got, wanted, strict=True))
 
 
-def test_a_child_process_made_by_fork_decodes_too():
+@pytest.mark.parametrize("native", ["1", "0"])
+def test_a_child_process_made_by_fork_decodes_too(native):
     code = (
         "import os, sys; sys.path[:0] = sys.argv[1:]\n"
         "import torch; from tiny_engines import tiny_engine\n"
@@ -182,8 +183,9 @@ def test_a_child_process_made_by_fork_decodes_too():
     )
     folder = os.path.dirname(__file__)
     ran = subprocess.run(
-        [sys.executable, "-W", "ignore", "-c", code, folder], capture_output=True, timeout=120, check=False
-    )
+        [sys.executable, "-W", "ignore", "-c", code, folder], env={**os.environ, "LM_NATIVE": native},
+        capture_output=True, timeout=120, check=False,
+    )  # fmt: skip
     assert ran.returncode == 0, ran.stderr.decode()
 
 

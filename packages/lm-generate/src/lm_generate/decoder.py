@@ -10,6 +10,7 @@ There are three forms, tried in this order, and in each a row's bits do not depe
     the model   `decode_plainly`: lm_core's own, one text at a time: on a GPU, and what the others are tested against
 """
 
+import os
 import threading
 from collections.abc import Sequence
 from itertools import chain
@@ -21,6 +22,11 @@ from lm_core import KVCache, Transformer
 
 from lm_generate.kernel.native import Native, make_native
 from lm_generate.kernel.packed_model import PackedModel, pack_model
+
+# torch's threads stay with the parent: a child made by fork that hands them work waits for ever. It may ask for more threads where the
+# native form decodes, which makes its own anew.
+if hasattr(os, "register_at_fork"):
+    os.register_at_fork(after_in_child=lambda: torch.set_num_threads(1))
 
 Logits = npt.NDArray[np.float32]
 Work = tuple[KVCache, Sequence[int]]

@@ -75,8 +75,10 @@ class Native:
         self._model = self._describe(model)
         library.lm_large_pages.argtypes = [c_void_p, c_long]
         library.lm_large_pages.restype = None
-        # Beside the first pass, which need not wait for it: the contents stay as they are.
-        threading.Thread(target=_collapse, args=(library.lm_large_pages, self._kept), daemon=True).start()
+        # Beside the first pass, which need not wait for it: the contents stay as they are. The thread is given numbers: where the
+        # interpreter ends while it is inside torch, whose functions may not be unwound, the process would end by abort().
+        places = [(tensor.data_ptr(), tensor.numel() * tensor.element_size()) for tensor in self._kept]
+        threading.Thread(target=_collapse, args=(library.lm_large_pages, places), daemon=True).start()
 
     def __call__(self, work: Sequence[tuple[KVCache, Sequence[int], int]]) -> list[Logits]:
         """Appends each `ids` to its cache; for each text the logits (n, vocab_size) of what follows its last n."""
@@ -187,10 +189,10 @@ class Native:
         return held.data_ptr()
 
 
-def _collapse(large_pages: Callable[[int, int], None], tensors: Sequence[Tensor]) -> None:
-    """Puts the weights on large pages, one after the other."""
-    for tensor in tensors:
-        large_pages(tensor.data_ptr(), tensor.numel() * tensor.element_size())
+def _collapse(large_pages: Callable[[int, int], None], places: Sequence[tuple[int, int]]) -> None:
+    """Puts the weights, given as (address, bytes), on large pages, one after the other. Of memory that is gone meanwhile nothing is read or written."""
+    for address, size in places:
+        large_pages(address, size)
 
 
 def _attention(model: Transformer, layer: int) -> Attention:

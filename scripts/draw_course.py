@@ -159,16 +159,12 @@ def rates(path: Path) -> None:
     def learn(rate: float, adam: bool) -> float:
         model = Transformer(config, seed=0)
         weights = list(model.parameters())
-        optimizer = AdamW(weights, lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
+        adams = AdamW(weights, lr=rate, betas=(0.9, 0.95), weight_decay=0.0)
+        optimizer = adams if adam else torch.optim.SGD(weights, lr=rate)
         for _ in range(60):
-            model.zero_grad()
-            model.loss(ids[:, :-1], ids[:, 1:]).backward()
-            if adam:
-                optimizer.step()
-            else:
-                with torch.no_grad():
-                    for weight in weights:
-                        weight -= rate * weight.grad
+            optimizer.zero_grad()
+            model.loss(ids[:, :-1], ids[:, 1:]).backward()  # type: ignore[no-untyped-call]
+            optimizer.step()
         return model.loss(ids[:, :-1], ids[:, 1:]).item()
 
     figure, axes = plot()
@@ -199,10 +195,12 @@ def by_heart(path: Path) -> None:
         learnt, held_out, steps = [], [], range(0, 201, 10)
         for step in range(201):
             if step in steps:
-                held_out.append(evaluate(model, windows, choose_device("cpu", "float32", 1)).loss)
+                evaluation = evaluate(model, windows, choose_device("cpu", "float32", 1))
+                assert evaluation is not None
+                held_out.append(evaluation.loss)
             loss = model.loss(*batches.batch(step))
             optimizer.zero_grad()
-            loss.backward()
+            loss.backward()  # type: ignore[no-untyped-call]
             clip_grad_norm(model.parameters(), max_norm=1.0)
             optimizer.step()
             learnt.append(loss.item())

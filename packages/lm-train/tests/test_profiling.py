@@ -71,7 +71,7 @@ def test_the_profiler_writes_nothing_past_python_to_the_terminal_that_shows_the_
 from lm_train import cli
 cli.run(["--version"])
 import torch
-profile = torch.profiler.profile()
+profile = torch.profiler.profile(acc_events=True)  # as StepProfiler does
 profile.start()
 profile.stop()
 """

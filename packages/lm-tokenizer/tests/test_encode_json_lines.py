@@ -74,6 +74,8 @@ def test_lines_of_any_length_are_read_across_windows(tmp_path: Path):
         (b'{"title": "a"}', 'the object has no field "text"'),
         (b'{"text": null}', "invalid type: null, expected a string"),
         (b"plain text", "expected value"),
+        (b'[{"text": "a"}]', "a JSON array, where each line must be one JSON object"),
+        (b'{"text":', "it ends amid JSON (at column 8)"),
         (b'{"text": "a\xff"}', "invalid unicode code point"),
         (b'{"text": "\\ud800"}', "unexpected end of hex escape"),
     ],

@@ -144,7 +144,11 @@ MUTANTS: list[tuple[str, Change, str]] = [
     ),
     ("no vocabulary", lambda file: file["model"].pop("vocab"), "missing field `vocab`"),
     ("text as id", lambda file: file["model"]["vocab"].update(a="7"), "invalid type: string"),
-    ("negative id", lambda file: file["model"]["vocab"].update(a=-1), "invalid value: integer `-1`"),
+    (
+        "negative id",
+        lambda file: file["model"]["vocab"].update(a=-1),
+        "integer `-1`, expected a whole number from 0",
+    ),
     (
         "huge id",
         lambda file: file["model"]["vocab"].update(a=2**40),
@@ -168,7 +172,11 @@ MUTANTS: list[tuple[str, Change, str]] = [
         lambda file: file["model"]["merges"].append(["Q", "z"]),
         'model.merges[5]: "Qz" is not in the vocabulary',
     ),
-    ("merge of three", lambda file: file["model"]["merges"].append("a b c"), "wanted a merge"),
+    (
+        "merge of three",
+        lambda file: file["model"]["merges"].append("a b c"),
+        "a merge: two strings in an array",
+    ),
     ("merge of one", lambda file: file["model"]["merges"].append(["a"]), "a merge: two strings in an array"),
     (
         "special flag",
@@ -203,7 +211,7 @@ def test_a_part_that_is_not_right_is_named(change: Change, message: str, saved: 
     path.write_text(json.dumps(content, ensure_ascii=False))
     said = refused(lambda: Tokenizer.load(path))
     assert said.startswith(f"{path}: ")
-    assert message.removeprefix("wanted ") in said
+    assert message in said
 
 
 @pytest.mark.parametrize(

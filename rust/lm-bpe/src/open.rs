@@ -88,10 +88,36 @@ impl<R: BufRead> Frames<R> {
                         return Err(io::ErrorKind::UnexpectedEof.into());
                     }
                 }
-                Err(error) => return Err(io::Error::other(error)),
+                Err(error) => return Err(plain(&error)),
             }
         }
     }
+}
+
+/// A decoder's error in words for whoever owns the file; the system's own refusals stay as they are.
+fn plain(error: &FrameDecoderError) -> io::Error {
+    let mut cause: Option<&(dyn std::error::Error + 'static)> = Some(error);
+    while let Some(inner) = cause {
+        if let Some(read) = inner.downcast_ref::<io::Error>() {
+            return match read.raw_os_error() {
+                Some(code) => io::Error::from_raw_os_error(code),
+                None => io::Error::new(read.kind(), "it ends too early"),
+            };
+        }
+        cause = inner.source();
+    }
+    io::Error::other(match error {
+        FrameDecoderError::ReadFrameHeaderError(ReadFrameHeaderError::BadMagicNumber(found)) => {
+            format!("{:02x?} is where a frame should begin", found.to_le_bytes())
+        }
+        FrameDecoderError::WindowSizeTooBig { requested, max } => {
+            format!("it asks for a window of {requested} bytes, and the most is {max}; pack it again without --long")
+        }
+        FrameDecoderError::DictNotProvided { dict_id } => {
+            format!("it needs the dictionary {dict_id}; pack it again without one")
+        }
+        _ => "a part of it is damaged".to_owned(),
+    })
 }
 
 impl<R: BufRead> Read for Frames<R> {
@@ -103,7 +129,7 @@ impl<R: BufRead> Read for Frames<R> {
             self.in_frame = true;
             while self.decoder.can_collect() == 0 && !self.decoder.is_finished() {
                 let one = BlockDecodingStrategy::UptoBlocks(1);
-                self.decoder.decode_blocks(&mut self.source, one).map_err(io::Error::other)?;
+                self.decoder.decode_blocks(&mut self.source, one).map_err(|error| plain(&error))?;
             }
             let read = self.decoder.read(buffer)?;
             if read > 0 || buffer.is_empty() {
@@ -157,6 +183,29 @@ mod tests {
             ("zstd", [zstd(first), skipped, zstd(b""), zstd(second)].concat()),
         ] {
             assert!(unpack(format, &packed).unwrap() == text, "{format}");
+        }
+    }
+
+    #[test]
+    fn what_is_wrong_with_zstd_data_is_said_in_plain_words() {
+        let packed = compress_to_vec(&b"the sea and the lamp"[..], CompressionLevel::Fastest);
+        let wide = [&0xFD2F_B528u32.to_le_bytes()[..], &[0, 0xa8]].concat();
+        let with_dictionary = [&0xFD2F_B528u32.to_le_bytes()[..], &[1, 0, 7, 1, 0, 0]].concat();
+        let mut damaged = packed.clone();
+        damaged[6] |= 6; // a type of block that there is none of
+        for (data, wanted) in [
+            (&b"the sea"[..], "[74, 68, 65, 20] is where a frame should begin"),
+            (b"", "it ends too early"),
+            (&packed[..packed.len() - 1], "it ends too early"),
+            (&damaged, "a part of it is damaged"),
+            (
+                &wide,
+                "it asks for a window of 2147483648 bytes, and the most is 134217728; pack it again without --long",
+            ),
+            (&with_dictionary, "it needs the dictionary 7; pack it again without one"),
+        ] {
+            let error = unpack("zstd", data).expect_err(wanted).to_string();
+            assert_eq!(error, format!("not whole zstd data: {wanted}"));
         }
     }
 

@@ -17,6 +17,7 @@ pub(crate) fn io(file: &Path, error: &std::io::Error) -> Error {
 pub(super) fn json(file: &Path, error: &serde_json::Error) -> Error {
     let text = error.to_string();
     let problem = text.split(" at line ").next().unwrap_or(&text);
+    let problem = problem.replace("expected u32", "expected a whole number from 0 to 4294967295");
     let what = if error.is_data() { "" } else { "not JSON: " };
     wrong(file, format!("line {}, column {}", error.line(), error.column()), format!("{what}{problem}"))
 }

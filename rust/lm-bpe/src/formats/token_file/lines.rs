@@ -48,6 +48,14 @@ pub(super) fn document<'a>(line: &'a [u8], field: &str) -> Result<Cow<'a, str>, 
     match found {
         Ok(Some(text)) => Ok(text),
         Ok(None) => Err(format!("the object has no field {field:?}")),
+        Err(_) if line.trim_ascii_start().starts_with(b"[") => {
+            Err("a JSON array, where each line must be one JSON object; \
+            `jq -c '.[]'` writes the entries of an array so"
+                .to_owned())
+        }
+        Err(error) if error.is_eof() => {
+            Err(format!("it ends amid JSON (at column {}); each line must be one whole JSON object", error.column()))
+        }
         Err(error) => {
             // serde_json says "at line 1 column 7" of the one line that it was given
             let (message, column) = (error.to_string(), error.column());
@@ -145,8 +153,11 @@ mod tests {
         for (line, wanted) in [
             (r#"{"title": "a"}"#, r#"the object has no field "text""#),
             (r#"{"text": 5}"#, "invalid type: integer `5`, expected a string (at column 10)"),
-            (r#"["text"]"#, r#"invalid type: sequence, expected a JSON object with a string "text" (at column 0)"#),
-            (r#"{"text": "a""#, "EOF while parsing an object (at column 12)"),
+            (
+                r#"["text"]"#,
+                "a JSON array, where each line must be one JSON object; `jq -c '.[]'` writes the entries of an array so",
+            ),
+            (r#"{"text": "a""#, "it ends amid JSON (at column 12); each line must be one whole JSON object"),
             (r#"{"text": "a"} {}"#, "trailing characters (at column 15)"),
             (r#"{"text": "\ud800"}"#, "unexpected end of hex escape (at column 17)"),
         ] {

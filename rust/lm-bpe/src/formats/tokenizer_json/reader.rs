@@ -10,6 +10,14 @@ use crate::formats::{byte_level, json_map::Entries};
 use crate::{Error, Merge, Model, Vocabulary};
 
 pub(super) fn vocabulary(text: &str, path: &Path) -> Result<(Vocabulary, Kept), Error> {
+    if !text.trim_start().starts_with('{') {
+        let begin = quoted(text.trim_start());
+        return Err(wrong(
+            path,
+            "",
+            format!("wanted a tokenizer.json, which is a JSON object, but it begins with {begin}"),
+        ));
+    }
     let file: File = serde_json::from_str(text).map_err(|error| json(path, &error))?;
     if let Some(version) = file.version.as_deref().filter(|&version| version != "1.0") {
         return Err(wrong(path, "version", format!("{} is not supported; 1.0 is", quoted(version))));

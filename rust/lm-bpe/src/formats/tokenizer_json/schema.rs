@@ -8,7 +8,7 @@ use serde_json::Value;
 use crate::formats::json_map::Entries;
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object, as `tokenizers` writes it")]
 pub(super) struct File {
     pub version: Option<String>,
     pub truncation: Option<Value>,
@@ -23,7 +23,7 @@ pub(super) struct File {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object of an added token")]
 pub(super) struct AddedToken {
     pub id: u32,
     pub content: String,
@@ -40,7 +40,7 @@ pub(super) struct AddedToken {
 }
 
 #[derive(Debug, Deserialize)]
-#[serde(deny_unknown_fields)]
+#[serde(deny_unknown_fields, expecting = "an object of the model")]
 pub(super) struct BpeModel {
     #[serde(rename = "type")]
     pub kind: Option<String>,

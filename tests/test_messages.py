@@ -16,7 +16,7 @@ PASSED_ON = [
     for each in TOLD
     if each.text.startswith("{") and each.text.endswith("}") and each.text.count("{") == 1
 ]
-# Their first argument is a status of HTTP; docs/serving.md has them.
+# Whoever reads them is a program; docs/serving.md has them by their status.
 ANSWERS_OF_THE_SERVER = "Problem"
 # A fault of ours that a check found, or an outcome: nothing that a user can change.
 NOT_A_MISTAKE = {"OrderError", "ConstraintError"}
@@ -71,7 +71,7 @@ def test_the_page_holds_every_message():
     for each in TOLD:
         happened, cure = messages.halves(each.text)
         assert f"| {messages.cell(happened)} | {messages.cell(cure)} | " in page
-        assert each.text in (happened, f"{happened}; {cure}")
+        assert each.text in (happened, f"{happened}; {cure}", f"{happened}: {cure}")
     assert "### SourceError" in page
     assert (
         "token id {id} is outside the vocabulary" in page.replace("\\", "")

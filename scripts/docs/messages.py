@@ -16,6 +16,8 @@ from pathlib import Path
 ROOT = Path(__file__).resolve().parent.parent.parent
 PACKAGES = ("lm-tokenizer", "lm-core", "lm-train", "lm-generate")
 BASES = ("TokenizerError", "LmCoreError", "LmTrainError", "LmGenerateError")
+# lm-generate's server: what makes an answer, and which argument is its text (before it stands a status of HTTP).
+ANSWERS = {"Problem": 1, "bad_request": 0}
 RUST_ERRORS = Path("rust/lm-bpe/src/error.rs")
 # A message does its work when it says what to do, or what would have been right.
 SAYS_WHAT_TO_DO = re.compile(
@@ -24,6 +26,11 @@ SAYS_WHAT_TO_DO = re.compile(
     r"|exactly|did you mean|is wanted|continue from|known are|there are|free some|say how many|train on|lower|embed|always can|nothing to|were given"
     r"|fetch them|mend|JSON (holds|keys)|\bis a number|cannot (hold|be cut)|are (written|saved|kept|read|understood)|reads up to|above 0|between|below|takes|train from|it has|updates parameters)\b|\(0\.\.|_ADVICE|hint|_known_runs|measured from",
     re.I,
+)
+
+# The beginning of a cure where no "; " stands before it.
+CURE = re.compile(
+    r": (?=(?:ask|copy|embed|give|install|leave|name|pip install|put|remove|rename|restore|save|shorten|train|try|type|use|write)\b)"
 )
 
 
@@ -78,9 +85,13 @@ def messages() -> list[Message]:
     found = []
     for package, path, tree in sources():
         for node in ast.walk(tree):
-            if isinstance(node, ast.Call) and name_of(node.func) in known and node.args:
-                text = template(node.args[0])
-                found.append(Message(package, name_of(node.func), text, path.relative_to(ROOT), node.lineno))
+            if not isinstance(node, ast.Call) or not node.args:
+                continue
+            type = name_of(node.func)
+            if type in known or type in ANSWERS:
+                text = template(node.args[ANSWERS.get(type, 0)])
+                type = "Problem" if type in ANSWERS else type
+                found.append(Message(package, type, text, path.relative_to(ROOT), node.lineno))
     return found
 
 
@@ -112,8 +123,10 @@ def cell(text: str) -> str:
 
 
 def halves(text: str) -> tuple[str, str]:
-    """What happened, and what to do: the words after the last "; ", or none where the first part says both."""
+    """What happened, and what to do: the words after the last "; " or before it ": give ...", or none where the first part says both."""
     happened, _, cure = text.rpartition("; ")
+    if not happened and (found := CURE.search(text)):
+        happened, cure = text[: found.start()], text[found.end() :]
     whole = not happened or happened.count("{") != happened.count("}")
     return (text, "") if whole else (happened, cure)
 
@@ -124,7 +137,7 @@ def page() -> str:
     lines = [
         "# Every message",
         "",
-        "What a mistake brings, word for word, with {...} for what is known only then: what was wanted, what came, and then, after a semicolon, what to do. "
+        "What a mistake brings, word for word, with {...} for what is known only then: what was wanted, what came, and what to do (after a semicolon or a colon). "
         "On the command line a mistake of the user's ends with exit code 2 and one of these lines, a fault of ours with 1 and a traceback; "
         "in Python each is an exception of the type above its table. Made from the source by `scripts/docs/messages.py`.",
     ]
@@ -141,12 +154,12 @@ def page() -> str:
                 "",
                 cell(doc),
                 "",
-                "| message | and then | raised in |",
+                "| message | what to do | raised in |",
                 "|---|---|---|",
             ]
             lines += [f"| {' | '.join(map(cell, (*halves(text), path)))} |" for text, path in rows]
         if package == "lm-tokenizer":
-            lines += ["", "### From the Rust core", "", "| message | and then |", "|---|---|"]
+            lines += ["", "### From the Rust core", "", "| message | what to do |", "|---|---|"]
             lines += [f"| {' | '.join(map(cell, halves(text)))} |" for text in rust_messages()]
     return "\n".join([*lines, ""])
 

@@ -222,7 +222,9 @@ def _parse(payload: dict[str, Any], path: Path) -> Manifest:
             written_by=_typed(payload, "written_by", str),
         )
     except ValueError as error:
-        raise DamagedFileError(f"{path} is not a valid manifest: {error}") from error
+        raise DamagedFileError(
+            f"{path} is not a valid manifest: {error}; restore it from a good copy"
+        ) from error
 
 
 def _entry(name: str, item: Any) -> FileEntry:

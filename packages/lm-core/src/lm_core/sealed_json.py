@@ -106,7 +106,9 @@ def _plain(value: Any, where: str) -> Any:
     if type(value) is float and not math.isfinite(value):
         raise ConfigError(f"{where} is {value}, which JSON cannot hold; use null or leave it out")
     if type(value) is str and any("\ud800" <= character <= "\udfff" for character in value):
-        raise ConfigError(f"{where} holds half a character (a lone surrogate), which UTF-8 cannot hold")
+        raise ConfigError(
+            f"{where} holds half a character (a lone surrogate), which UTF-8 cannot hold; take it out"
+        )
     if value is None or type(value) in (bool, int, float, str):
         return value
     raise ConfigError(

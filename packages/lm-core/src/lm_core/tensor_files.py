@@ -79,7 +79,7 @@ def read_json(path: Path) -> dict[str, Any]:
     try:
         data = json.loads(path.read_text(encoding="utf-8"))
     except (ValueError, RecursionError) as error:
-        raise DamagedFileError(f"{path} is not valid JSON: {error}") from error
+        raise DamagedFileError(f"{path} is not valid JSON: {error}; fetch it again") from error
     if not isinstance(data, dict):
         raise DamagedFileError(
             f"{path} holds {type(data).__name__}, not a JSON object; restore it from a good copy"
@@ -100,7 +100,9 @@ def stored_tensors(folder: Path) -> Iterator[dict[str, StoredTensor]]:
             header.pop("__metadata__", None)
             for name, entry in header.items():
                 if name in found:
-                    raise ModelFolderError(f"{name} is in both {found[name].path} and {path}")
+                    raise ModelFolderError(
+                        f"{name} is in both {found[name].path} and {path}; remove the file that is of another model"
+                    )
                 start = 8 + header_bytes + entry["data_offsets"][0]
                 found[name] = StoredTensor(file, path, name, tuple(entry["shape"]), entry["dtype"], start)
         yield found
@@ -161,7 +163,7 @@ def _shards(folder: Path) -> list[Path]:
     index = folder / INDEX
     weight_map = read_json(index).get("weight_map")
     if not isinstance(weight_map, dict) or not all(isinstance(file, str) for file in weight_map.values()):
-        raise DamagedFileError(f'{index} has no "weight_map" from tensor names to file names')
+        raise DamagedFileError(f'{index} has no "weight_map" from tensor names to file names; fetch it again')
     files = sorted(set(weight_map.values()))
     for file in files:
         plain = file == Path(file).name and "\\" not in file and ":" not in file and "\0" not in file
@@ -182,4 +184,6 @@ def _check(path: Path) -> None:
         with safe_open(path, framework="pt", device="cpu"):
             pass
     except (SafetensorError, OSError) as error:
-        raise DamagedFileError(f"{path} is not a whole safetensors file: {error}") from error
+        raise DamagedFileError(
+            f"{path} is not a whole safetensors file: {error}; fetch it again, or restore it from a good copy"
+        ) from error

@@ -279,9 +279,8 @@ class Engine:
         ours, theirs = self.tokenizer, draft.tokenizer
         if ours.fingerprint != theirs.fingerprint or self.config.vocab_size != draft.config.vocab_size:
             raise SettingError(
-                "the draft model must have this model's tokenizer and vocabulary: its fingerprint is "
-                f"{theirs.fingerprint[:12]}, this one's {ours.fingerprint[:12]}; its vocabulary is "
-                f"{draft.config.vocab_size}, this one's {self.config.vocab_size}"
+                f"the draft model has another tokenizer (fingerprint {theirs.fingerprint[:12]}, this model's {ours.fingerprint[:12]}) "
+                f"or vocabulary ({draft.config.vocab_size}, this model's {self.config.vocab_size}); give one trained with this tokenizer"
             )
         return Speculation(self.decode, DraftModel(draft.decode), prefixes=prefixes)
 

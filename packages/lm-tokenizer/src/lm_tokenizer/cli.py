@@ -232,7 +232,9 @@ def lines_of(path: str) -> list[str]:
     except OSError as error:
         raise argparse.ArgumentTypeError(f"{path}: {error.strerror}") from None
     except UnicodeDecodeError as error:
-        raise argparse.ArgumentTypeError(f"{path}: not UTF-8 text at byte {error.start}") from None
+        raise argparse.ArgumentTypeError(
+            f"{path}: not UTF-8 text at byte {error.start}; convert it to UTF-8"
+        ) from None
     kept = [line.removesuffix("\r") for line in lines if line.removesuffix("\r")]
     if not kept:
         raise argparse.ArgumentTypeError(f"{path}: no token in it; wanted one a line")

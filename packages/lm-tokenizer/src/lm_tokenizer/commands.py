@@ -230,7 +230,7 @@ def read_text(file: str) -> str:
         return read_bytes(file).decode()
     except UnicodeDecodeError as error:
         name = "standard input" if file == "-" else file
-        raise TokenizerError(f"{name}: not UTF-8 text at byte {error.start}") from None
+        raise TokenizerError(f"{name}: not UTF-8 text at byte {error.start}; convert it to UTF-8") from None
 
 
 def in_colour(wish: str) -> bool:

@@ -219,10 +219,14 @@ def _paths(name: str) -> list[Path]:
     if glob.has_magic(name):
         found = sorted(match for match in glob.glob(name, recursive=True) if os.path.isfile(match))
         if not found:
-            raise SourceError(f"no file matches {name}")
+            raise SourceError(
+                f"no file matches {name} in {Path.cwd()}; give another pattern, or go where the files are"
+            )
         return [Path(match) for match in found]
     if path.exists():
-        raise SourceError(f"{name} is neither a file nor a folder")
+        raise SourceError(
+            f"{name} is neither a file nor a folder; give one of these, or - to read from a pipe"
+        )
     raise SourceError(
         f"there is no file or folder {name}; give a path, - for standard input, or one of {', '.join(NAMED)}"
     )

@@ -187,7 +187,9 @@ def _json_documents(blocks: Iterator[bytes], name: str, field: str) -> Iterator[
         try:
             row = json.loads(line)
         except (ValueError, RecursionError) as error:
-            raise SourceError(f"{name}, line {number:,}: not valid JSON ({error})") from error
+            raise SourceError(
+                f"{name}, line {number:,}: not valid JSON ({error}); mend that line, or name the file .txt if it is plain text"
+            ) from error
         if not isinstance(row, dict) or not isinstance(row.get(field), str):
             fields = ", ".join(row) if isinstance(row, dict) else f"no object but {type(row).__name__}"
             raise SourceError(
@@ -199,7 +201,7 @@ def _json_documents(blocks: Iterator[bytes], name: str, field: str) -> Iterator[
             text.encode()
         except UnicodeEncodeError as error:
             raise SourceError(
-                f'{name}, line {number:,}: "{field}" holds half a character (a lone surrogate) at character {error.start:,}'
+                f'{name}, line {number:,}: "{field}" holds half a character (a lone surrogate) at character {error.start:,}; take it out'
             ) from error
         yield text
 

@@ -73,11 +73,13 @@ def inspect(path: Path, dtype: np.dtype[np.integer] | None) -> ForeignFile:
             )
         found = ForeignFile(path, dtype or _UINT16, size // width, 0)
     if dtype is not None and found.dtype != dtype:
-        raise DatasetError(f"{path} holds {found.dtype.name}, not {dtype.name}")
+        raise DatasetError(
+            f"{path} holds {found.dtype.name}, not {dtype.name}; leave the dtype out: the file says it"
+        )
     wanted = found.offset + found.tokens * found.dtype.itemsize
     if size != wanted:
         raise DatasetError(
-            f"{path} has {size:,} bytes and its header asks for {wanted:,} ({found.tokens:,} tokens); it is cut or damaged"
+            f"{path} has {size:,} bytes and its header asks for {wanted:,} ({found.tokens:,} tokens); it is cut or damaged: fetch or write it again"
         )
     return found
 
@@ -94,7 +96,9 @@ def _npy(path: Path) -> ForeignFile:
             )
             header = read(file)
         except ValueError as error:
-            raise DatasetError(f"{path} is not a .npy file: {error}") from error
+            raise DatasetError(
+                f"{path} is not a .npy file: {error}; write it with numpy.save, or rename a raw file to .bin"
+            ) from error
         shape, _, dtype = header
         if len(shape) != 1 or dtype not in (_UINT16, np.dtype("<u4")):
             raise DatasetError(

@@ -309,3 +309,6 @@ def test_bash_completes_commands_settings_and_choices(capsys):
         ask = f'COMP_WORDS=({" ".join(line)}); COMP_CWORD={len(line) - 1}; _lm_generate; echo "${{COMPREPLY[*]}}"'
         heard = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
         assert heard.stdout.strip() == offered
+    ask = "complete -p lm-generate"
+    heard = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
+    assert "-o default" in heard.stdout  # where it has no words, files: score my.txt

@@ -238,3 +238,7 @@ def test_bash_completes_commands_settings_and_choices(capsys):
         )
         heard = subprocess.run(["bash", "-c", f"{script}\n{ask}"], capture_output=True, text=True, check=True)
         assert heard.stdout.strip() == offered
+    heard = subprocess.run(
+        ["bash", "-c", f"{script}\ncomplete -p lm-train"], capture_output=True, text=True, check=True
+    )
+    assert "-o default" in heard.stdout  # where it has no words, files: --data my.txt

@@ -159,7 +159,7 @@ def write(
         With --json: the log-probability of each token; with --json or --explain: so many of the likeliest at its place.
     log
         Keep a record of each text (settings, counts, times, prompt and text, cut): console-json, lines of JSON on standard
-        error; wandb (needs the extra `wandb`); may be given several times.
+        error; wandb, which needs the extra of its name; may be given several times.
     quiet
         Nothing on standard error but errors, and what --log asks for.
     """
@@ -250,7 +250,9 @@ def completion(shell: Literal["bash", "zsh", "fish"]) -> int:
     shell
         Whose script.
     """
-    print(app.generate_completion(prog_name="lm-generate", shell=shell))
+    script = app.generate_completion(prog_name="lm-generate", shell=shell)
+    # In bash a text may be a file's name too (score my.txt), and a folder's name ends in a slash.
+    print(script.replace("complete -F", "complete -o default -o filenames -F"))
     return 0
 
 

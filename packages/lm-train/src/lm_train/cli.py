@@ -245,7 +245,9 @@ def completion_command(shell: Literal["bash", "zsh", "fish"]) -> Action:
     """
     name = Path(sys.argv[0]).name
     known = name if name in ("train", "lm-train") else "lm-train"
-    return lambda stop: _print(app.generate_completion(prog_name=known, shell=shell))
+    script = app.generate_completion(prog_name=known, shell=shell)
+    # In bash a text may be a file's name too (--data my.txt), and a folder's name ends in a slash.
+    return lambda stop: _print(script.replace("complete -F", "complete -o default -o filenames -F"))
 
 
 def _share_the_cpu() -> None:

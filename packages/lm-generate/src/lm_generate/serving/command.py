@@ -63,8 +63,8 @@ def serve(
     token_file
         A file with the token that every request must bring (or environment LM_GENERATE_TOKEN).
     log
-        A record of each completion, with its prompt and text, cut: console-json, lines of JSON on standard output; wandb
-        (needs the extra `wandb`); may be given several times.
+        A record of each completion, with its prompt and text, cut: console-json, lines of JSON on standard output;
+        wandb, which needs the extra of its name; may be given several times.
     quiet
         Nothing on standard error but errors.
     slots

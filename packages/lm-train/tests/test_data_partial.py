@@ -1,5 +1,6 @@
 """A dataset whose writing was stopped or killed: the next call goes on from the last mark, to the same bytes."""
 
+import errno
 import gzip
 import itertools
 import subprocess
@@ -12,7 +13,7 @@ from lm_core.atomic_folder import DiskFullError
 from lm_core.manifest import read_sealed_json
 from lm_tokenizer import Documents, Tokenizer
 from lm_train import TokenDataset, prepare
-from lm_train.tokens import encode_blocks, encode_documents, partial
+from lm_train.tokens import dataset_writer, encode_blocks, encode_documents, partial
 from lm_train.tokens.dataset_writer import _HashedFile
 from lm_train.tokens.partial import Partial, partial_path
 from tiny_runs import tiny_text
@@ -30,10 +31,11 @@ def corpus(tmp_path):
 
 @pytest.fixture(autouse=True)
 def small_groups(monkeypatch):
-    """Groups of 1,000 characters and blocks of 1,000 bytes, a mark after each."""
+    """Groups of 1,000 characters and blocks of 1,000 bytes, a mark after each; each 100 bytes of ids are brought to disk."""
     monkeypatch.setattr(encode_documents, "ENCODED_AT_ONCE", 1_000)
     monkeypatch.setattr(encode_blocks, "BLOCK_BYTES", 1_000)
     monkeypatch.setattr(partial, "MARK_SECONDS", 0.0)
+    monkeypatch.setattr(dataset_writer, "_SYNCED_AT_ONCE", 100)
 
 
 def contents(folder):
@@ -155,6 +157,26 @@ def test_without_room_to_go_on_what_is_there_stays(corpus, tmp_path, monkeypatch
     with pytest.raises(DiskFullError, match="are encoded and kept in"):
         prepare(corpus, tmp_path / "data", **SETTINGS)
     assert contents(partial_path(tmp_path / "data")) == before
+
+
+@pytest.mark.parametrize("end", ["write", "sync", "close"])
+def test_what_the_disk_refuses_while_more_is_written_is_told(tmp_path, monkeypatch, end):
+    file = _HashedFile(tmp_path / "ids")
+    refused = OSError(errno.ENOSPC, "No space left on device")
+    with monkeypatch.context() as patch:
+        patch.setattr(dataset_writer.os, "fsync", raising(refused))
+        file.write(b"i" * 100)
+        file._thread.shutdown()  # it has asked, and was told
+    with pytest.raises(OSError, match="No space left"):
+        file.write(b"i" * 100) if end == "write" else getattr(file, end)()
+    file.abandon()
+
+
+def raising(error):
+    def refuse(descriptor):
+        raise error
+
+    return refuse
 
 
 def test_a_mark_that_a_kill_cut_short_is_no_part_of_the_dataset(corpus, tmp_path):

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import hashlib
 import os
+from concurrent.futures import Future, ThreadPoolExecutor
 from dataclasses import asdict
 from pathlib import Path
 from typing import Any, BinaryIO
@@ -19,6 +20,7 @@ Places = npt.NDArray[np.int64]
 _BLOCK_BYTES = 1 << 20
 # Hashed and written while it is in a core's cache; and for larger writes Linux looks for larger pages, at times long.
 _WRITTEN_AT_ONCE = 1 << 19
+_SYNCED_AT_ONCE = 1 << 24
 WriterMark = dict[str, Any]
 """What a split's files hold at one moment, as JSON: {"shards": {name: Shard}, "open": the unfinished one or null}"""
 
@@ -165,16 +167,21 @@ class _OpenShard:
         )
 
     def abandon(self) -> None:
-        self._ids.file.close()
-        self._ends.file.close()
+        self._ids.abandon()
+        self._ends.abandon()
 
 
 class _HashedFile:
-    """A file that is hashed as it grows; `kept`: bytes that are there already, all others are cut off."""
+    """A file that is hashed as it grows; `kept`: bytes that are there already, all others are cut off.
+
+    A thread brings it to disk on the way, so that the work need not wait for the disk at its end.
+    """
 
     def __init__(self, path: Path, kept: int = 0) -> None:
         self.file: BinaryIO = open(path, "r+b" if kept else "wb")  # noqa: SIM115 - open as long as its shard
-        self.bytes = kept
+        self.bytes = self._handed_over = kept
+        self._thread = ThreadPoolExecutor(1, thread_name_prefix="to-disk")
+        self._on_disk: Future[None] | None = None
         self.sha256 = hashlib.sha256()
         left = kept
         while left:
@@ -184,6 +191,7 @@ class _HashedFile:
         self.file.truncate(kept)
 
     def sync(self) -> int:
+        self._wait()
         self.file.flush()
         os.fsync(self.file.fileno())
         return self.bytes
@@ -195,7 +203,22 @@ class _HashedFile:
             self.sha256.update(part)
             self.file.write(part)
         self.bytes += len(content)
+        if self.bytes - self._handed_over >= _SYNCED_AT_ONCE and (not self._on_disk or self._on_disk.done()):
+            self._wait()
+            self.file.flush()
+            self._handed_over = self.bytes
+            self._on_disk = self._thread.submit(os.fsync, self.file.fileno())
 
     def close(self) -> FileEntry:
-        self.file.close()
+        self._wait()
+        self.abandon()
         return FileEntry(bytes=self.bytes, sha256=self.sha256.hexdigest())
+
+    def abandon(self) -> None:
+        self._thread.shutdown()
+        self.file.close()
+
+    def _wait(self) -> None:
+        """What the disk refused is told here: the kernel tells it once, to whoever asks first."""
+        if self._on_disk:
+            self._on_disk.result()

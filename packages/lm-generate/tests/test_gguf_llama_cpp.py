@@ -79,9 +79,11 @@ def read_by_llama_cpp(tmp_path_factory):
 def test_after_each_id_the_same_next_one_is_the_likeliest(read_by_llama_cpp, name):
     engines, likeliest, _ = read_by_llama_cpp
     with torch.no_grad():
-        ours = engines[name].model(torch.tensor([IDS]))[0, :, :320].argmax(-1).tolist()
-    assert likeliest[name] == ours
-    assert len(set(ours)) > 20  # it hangs on the ids before
+        logits = engines[name].model(torch.tensor([IDS]))[0, :, :320]
+    of_theirs = logits.gather(-1, torch.tensor(likeliest[name])[:, None])[:, 0]
+    # llama.cpp keeps keys and values in float16: two ids nearer to each other than that may change places
+    assert (logits.amax(-1) - of_theirs).max() < 0.02 < logits.std() / 50
+    assert len(set(likeliest[name])) > 20  # it hangs on the ids before
 
 
 @pytest.mark.parametrize("pattern", PATTERNS)

@@ -1,3 +1,4 @@
+import errno
 import os
 import re
 import signal
@@ -41,6 +42,16 @@ def test_the_lock_of_a_killed_process_is_free_at_once(tmp_path, holder):
     assert lock_path(tmp_path / "books").exists()
     with locked(tmp_path / "books"):
         assert re.search(rf"process {os.getpid()} ", lock_path(tmp_path / "books").read_text())
+
+
+def test_a_full_disk_is_locked_all_the_same(tmp_path, monkeypatch):
+    def refused(*_):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    monkeypatch.setattr(os, "write", refused)
+    with locked(tmp_path / "books"), pytest.raises(BusyFolderError, match="by another process"):  # noqa: SIM117
+        with locked(tmp_path / "books"):
+            pass
 
 
 def test_the_lock_leaves_nothing_behind(tmp_path):

@@ -1,5 +1,6 @@
 """Faults from outside a run: other data in its dataset's place, a clock that jumps, a folder that vanishes, deletions that fail."""
 
+import errno
 import random
 import re
 import shutil
@@ -9,6 +10,7 @@ from pathlib import Path
 
 import lm_train
 import pytest
+from lm_core.atomic_folder import DiskFullError
 from lm_train import cli
 from lm_train.checkpoint import checkpoint_path, checkpoints, prune
 from lm_train.config import CheckpointConfig
@@ -16,6 +18,7 @@ from lm_train.config_file import read_config, to_toml
 from lm_train.errors import DatasetError
 from lm_train.prepare import prepare
 from lm_train.run import resume, train
+from lm_train.run_folder import RunFolder
 from resumed_runs import StopAt
 from run_comparison import figures, same_bits, weights
 from tiny_runs import tiny_config, tiny_corpus, tiny_text
@@ -81,6 +84,40 @@ def test_a_run_whose_folder_vanishes_ends_with_a_message(home, monkeypatch, caps
     err = capsys.readouterr().err
     assert "vanished" in err
     assert "Traceback" not in err
+
+
+@pytest.mark.parametrize(
+    ("every", "kept"),
+    [
+        (
+            4,
+            r"stopped at step 5, and .*step-00000004 is whole\. Free some space, and go on .* --resume .*full-4",
+        ),
+        (None, r"stopped at step 5 and has no checkpoint yet\. Free some space and start it again"),
+    ],
+)
+def test_a_disk_that_fills_up_is_told_with_what_is_kept_even_if_it_takes_no_last_words(
+    home, monkeypatch, every, kept
+):
+    config = tiny_config(home, name=f"full-{every}", checkpoint=CheckpointConfig(every=every, minutes=60))
+    sound = lm_train.loop.run_step
+
+    def refused(*_, **__):
+        raise OSError(errno.ENOSPC, "No space left on device")
+
+    with monkeypatch.context() as patch:
+
+        def filling_up(s, step, factor):
+            if step == 5:
+                patch.setattr(RunFolder, "update", refused)
+                refused()
+            return sound(s, step, factor)
+
+        patch.setattr("lm_train.loop.run_step", filling_up)
+        with pytest.raises(DiskFullError, match=f"^the disk is full: .*No space left on device; .*{kept}"):
+            train(config)
+    if every:
+        assert resume(home / "runs" / config.name, config).step == 12
 
 
 @pytest.mark.parametrize("keep", [1, 2, 3])

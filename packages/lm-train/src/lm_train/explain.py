@@ -24,8 +24,9 @@ def explain(error: Exception) -> tuple[str | None, int]:
     if isinstance(error, LmTrainError):
         return str(error), EXIT_FAULT if isinstance(error, _FAULTS) else EXIT_USAGE
     if isinstance(error, OSError) and not type(error).__module__.startswith("lm_"):
-        full = error.errno in (errno.ENOSPC, errno.EDQUOT)
-        return f"{'the disk is full: ' if full else ''}{error}", EXIT_FAULT
+        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+            return f"the disk is full: {error}; free some space or choose another disk", EXIT_FAULT
+        return str(error), EXIT_FAULT
     from lm_core.errors import LmCoreError
     from lm_core.manifest import DiskFullError
     from lm_tokenizer import TokenizerError

@@ -44,9 +44,12 @@ def locked(folder: Path | str, *, wait: bool = False) -> Iterator[None]:
     while (descriptor := _take(path, folder, wait=wait)) is None:
         time.sleep(_POLL_SECONDS)
     try:
-        os.ftruncate(descriptor, 0)
-        text = f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}"
-        os.write(descriptor, text.encode())
+        with contextlib.suppress(OSError):  # a full disk takes no text; whoever writes more than that says so
+            os.ftruncate(descriptor, 0)
+            text = (
+                f"process {os.getpid()} on {socket.gethostname()}, since {time.strftime('%Y-%m-%d %H:%M:%S')}"
+            )
+            os.write(descriptor, text.encode())
         yield
     finally:
         _let_go(path, descriptor)

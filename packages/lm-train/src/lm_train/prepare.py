@@ -30,6 +30,7 @@ from lm_core.manifest import digest_file
 from lm_tokenizer import Tokenizer
 
 from lm_train.dataset import TokenDataset
+from lm_train.disk_full import with_advice
 from lm_train.errors import ConfigError, SourceError, TooFewTokensError
 from lm_train.lock import locked
 from lm_train.texts.blocks import Blocks, holds_documents, plain_files
@@ -206,7 +207,7 @@ def prepare(
                 fsync_tree(partial.path)  # whatever the disk has no room for is told before anything is moved
         except DiskFullError as error:
             partial.leave()
-            raise DiskFullError(_how_to_go_on(error, partial, total)) from error
+            raise with_advice(error, _how_to_go_on(partial, total)) from error
         except SourceError:
             if in_one_go:  # what is there is good as far as its mark: the next call compares, and goes on
                 partial.leave()
@@ -224,12 +225,11 @@ def prepare(
         return TokenDataset(folder, verify=False)  # its hashes were taken just now
 
 
-def _how_to_go_on(error: DiskFullError, partial: Partial, total: int) -> str:
-    what = str(error).partition(". ")[0].removesuffix("; free some space or choose another disk")
+def _how_to_go_on(partial: Partial, total: int) -> str:
     if not partial.text_bytes:
-        return f"{what}; nothing was encoded yet. Free some space, and run the same again, or choose another disk"
+        return "nothing was encoded yet. Free some space, and run the same again, or choose another disk"
     kept = f"{partial.text_bytes:,} of {total:,} bytes of text are encoded and kept in {partial.path}"
-    return f"{what}; {kept}. Free some space, and run the same again: it goes on from there"
+    return f"{kept}. Free some space, and run the same again: it goes on from there"
 
 
 def _refuse_changed(splits: dict[str, SplitWriter], total: int) -> None:

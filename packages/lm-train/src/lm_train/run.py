@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+import contextlib
 import math
 from dataclasses import replace
 from pathlib import Path
@@ -11,10 +12,11 @@ from lm_core.atomic_folder import require_space
 from lm_core.counts import parameter_count
 
 from lm_train.batches import Batches
-from lm_train.checkpoint import checkpoint_path
+from lm_train.checkpoint import checkpoint_path, checkpoints
 from lm_train.compiled import compile_blocks
 from lm_train.config import TrainConfig, with_rate
 from lm_train.corpus import open_corpus, open_mixture, reopen_corpus, reopen_mixture, stem
+from lm_train.disk_full import is_full, with_advice
 from lm_train.explain import EXIT_FAULT, explain
 from lm_train.fine_tune import check_vocabulary, with_shape_of_start
 from lm_train.lock import locked
@@ -154,8 +156,11 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
         raise failure from caught
     finally:
         s.run.events.tell("ended", status=status, code=code, step=s.state.step, error=error)
-        s.close()
-        s.run.update(status=status, step=s.state.step, seconds=round(s.state.seconds, 3), **ended)
+        with (
+            contextlib.suppress(OSError) if error else contextlib.nullcontext()
+        ):  # one error is told: the first
+            s.close()
+            s.run.update(status=status, step=s.state.step, seconds=round(s.state.seconds, 3), **ended)
     if status == "done":
         write_report(s.run)
     result = RunResult(
@@ -178,11 +183,21 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
 
 
 def _worded(error: Exception, s: Session) -> Exception:
-    """The error, or one that says what to do where memory ran out."""
+    """The error, or one that says what to do where memory ran out, or the disk is full."""
+    if is_full(error):
+        return with_advice(error, _how_to_go_on(s))
     if not ran_out(error):
         return error
     state, memory = s.optimizers.state_bytes, device_memory(s.device)
     return MemoryRunError(advice(s.config, s.model.config, state, s.device, memory, s.ranks.world))
+
+
+def _how_to_go_on(s: Session) -> str:
+    stopped = f"the run has stopped at step {s.state.step:,}"
+    whole = checkpoints(s.run.checkpoints)
+    if not whole:
+        return f"{stopped} and has no checkpoint yet. Free some space and start it again, or choose another disk with --out"
+    return f"{stopped}, and {whole[-1]} is whole. Free some space, and go on from there with --resume {s.run.path}"
 
 
 def _best_checkpoint(s: Session) -> Path | None:

@@ -20,6 +20,7 @@ from lm_tokenizer import Tokenizer
 
 from lm_generate.engine import Engine
 from lm_generate.errors import ModelSourceError, NoRunError, SettingError, TokenizerMismatchError
+from lm_generate.kernel.heap import large_blocks_apart
 from lm_generate.kernel.stored import SMALL, storage_of, store, store_matrix
 from lm_generate.runs import TRAIN_COMMAND, checkpoints
 
@@ -51,10 +52,11 @@ def load(
     tokenizer = read_tokenizer(folder, manifest)
     if dtype == torch.int8 and device.type != "cpu":
         raise SettingError(f"int8 weights are for the CPU, got device {device}: use bfloat16 there")
-    model = _read_model(folder, device, dtype)
-    kept = storage_of(model) if dtype is None else dtype
-    if kept in SMALL and device.type == "cpu":
-        store(model, kept)
+    with large_blocks_apart():
+        model = _read_model(folder, device, dtype)
+        kept = storage_of(model) if dtype is None else dtype
+        if kept in SMALL and device.type == "cpu":
+            store(model, kept)
     check_vocabulary(tokenizer, model, folder)
     stop_ids, start_id = text_ends(folder, tokenizer, model.config.vocab_size)
     return Engine(model, tokenizer, stop_ids=stop_ids, start_id=start_id, folder=folder)

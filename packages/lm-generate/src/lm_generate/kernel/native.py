@@ -9,8 +9,8 @@ which the text was read, so keys and values that were computed once can be used 
 
 import ctypes
 import threading
-from collections.abc import Callable, Sequence
-from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_long, c_void_p
+from collections.abc import Sequence
+from ctypes import POINTER, Structure, c_float, c_int, c_int32, c_void_p
 
 import numpy as np
 import numpy.typing as npt
@@ -20,6 +20,7 @@ from lm_core.embedding import sinusoidal_positions
 from torch import Tensor
 
 from lm_generate.kernel.native_library import load_library
+from lm_generate.kernel.pages import begin_large_pages
 from lm_generate.kernel.stored import StoredEmbedding, StoredLinear
 
 Logits = npt.NDArray[np.float32]
@@ -73,12 +74,7 @@ class Native:
         self._kept: list[Tensor] = []
         self.vocab_size = model.config.vocab_size
         self._model = self._describe(model)
-        library.lm_large_pages.argtypes = [c_void_p, c_long]
-        library.lm_large_pages.restype = None
-        # Beside the first pass, which need not wait for it: the contents stay as they are. The thread is given numbers: where the
-        # interpreter ends while it is inside torch, whose functions may not be unwound, the process would end by abort().
-        places = [(tensor.data_ptr(), tensor.numel() * tensor.element_size()) for tensor in self._kept]
-        threading.Thread(target=_collapse, args=(library.lm_large_pages, places), daemon=True).start()
+        begin_large_pages([(kept.data_ptr(), kept.numel() * kept.element_size()) for kept in self._kept])
 
     def __call__(self, work: Sequence[tuple[KVCache, Sequence[int], int]]) -> list[Logits]:
         """Appends each `ids` to its cache; for each text the logits (n, vocab_size) of what follows its last n."""
@@ -187,12 +183,6 @@ class Native:
         held = tensor.detach().contiguous()
         self._kept.append(held)
         return held.data_ptr()
-
-
-def _collapse(large_pages: Callable[[int, int], None], places: Sequence[tuple[int, int]]) -> None:
-    """Puts the weights, given as (address, bytes), on large pages, one after the other. Of memory that is gone meanwhile nothing is read or written."""
-    for address, size in places:
-        large_pages(address, size)
 
 
 def _attention(model: Transformer, layer: int) -> Attention:

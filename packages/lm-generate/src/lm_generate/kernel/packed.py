@@ -38,6 +38,10 @@ class PackedLinear:
         )
         return y
 
+    def place(self) -> tuple[int, int]:
+        """Where the weight lies: address and bytes."""
+        return torch.ops.mkldnn.data_ptr(self.weight), torch.ops.mkldnn._nbytes(self.weight)
+
 
 def pack(
     weight: Float[Tensor, "d_out d_in"],

@@ -21,6 +21,7 @@ from torch.nn import functional
 
 from lm_generate.kernel.attend import Reader, attend_each
 from lm_generate.kernel.packed import MIN_ROWS, Activation, PackedLinear, pack
+from lm_generate.kernel.pages import begin_large_pages
 from lm_generate.kernel.stored import storage_of
 
 Logits = npt.NDArray[np.float32]
@@ -48,6 +49,8 @@ class PackedModel:
         self.model = model
         self.layers = tuple(layers)
         self.head = head
+        parts = [part for layer in layers for part in (layer.qkv, layer.o, layer.gate, layer.up, layer.down)]
+        begin_large_pages([part.place() for part in [*parts, head] if part is not None])
 
     @torch.inference_mode()
     def __call__(self, work: Sequence[Work]) -> list[Logits]:
@@ -102,11 +105,14 @@ class PackedModel:
         attention = layer.attention
         heads, kv_heads = attention.n_heads, attention.n_kv_heads
         qkv = layer.qkv(norm(layer.attention_norm, x)).view(len(x), heads + 2 * kv_heads, attention.d_head)
-        q, k, v = torch.split(qkv, [heads, kv_heads, kv_heads], dim=1)  # (rows, heads, d_head)
+        qk, v = torch.split(qkv, [heads + kv_heads, kv_heads], dim=1)  # (rows, heads, d_head)
         if attention.q_norm is not None and attention.k_norm is not None:
-            q, k = norm(attention.q_norm, q), norm(attention.k_norm, k)
+            qk = torch.cat(
+                [norm(attention.q_norm, qk[:, :heads]), norm(attention.k_norm, qk[:, heads:])], dim=1
+            )
         if turn is not None:
-            q, k = rotate(q, *turn), rotate(k, *turn)
+            qk = rotate(qk, *turn)
+        q, k = torch.split(qk, [heads, kv_heads], dim=1)
         x = x + layer.o(attend_each(readers, number, q, k, v))
         h = norm(layer.feed_forward_norm, x)
         if layer.gate is not None:

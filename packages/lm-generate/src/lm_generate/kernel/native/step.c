@@ -8,9 +8,6 @@
 //
 // The bits of a row do not depend on the other rows, their number, or the number of threads: see vector.h.
 #include <stdlib.h>
-#if defined(__linux__)
-#include <sys/mman.h>
-#endif
 
 #include "linear.h"
 #include "norm.h"
@@ -281,20 +278,6 @@ static void write_logits(const void *argument, long chunk, int thread) {
             float *logit = p->logits + row * head->d_out + i;
             *logit = cap * tanhf(*logit / cap);
         }
-}
-
-// Asks the system to put memory that will be read from end to end on pages of 2 MB: looking up where each 4 KB lie is what
-// holds a core back (21 GB/s, and 33 with large pages, on one core). The contents stay; where it cannot be had, nothing happens.
-void lm_large_pages(const void *memory, long bytes) {
-#if defined(__linux__)
-    const uintptr_t page = 2 << 20;
-    const int collapse = 25;  // MADV_COLLAPSE, of Linux 6.1 on
-    uintptr_t end = (uintptr_t)memory + (uintptr_t)bytes;
-    for (uintptr_t at = (uintptr_t)memory / page * page; at < end; at += page) madvise((void *)at, page, collapse);
-#else
-    (void)memory;
-    (void)bytes;
-#endif
 }
 
 static long matrix_bytes(const Matrix *m) { return m->weight ? (long)m->d_out * m->d_in * bytes_of(m->storage) : 0; }

@@ -140,6 +140,8 @@ def test(package: str, command: list[str | Path], folder: Path, log: TextIO, *, 
     project = read_toml(ROOT / "packages" / package / "pyproject.toml")
     run("install its test group", [*command, *project["dependency-groups"]["test"]], log, cwd=folder)
     copy = folder / f"{package}-copy"
+    if copy.exists():  # of an earlier run with the same --keep
+        shutil.rmtree(copy)
     copy.mkdir()
     for name in COPIED_FOR_TESTS:
         path = ROOT / "packages" / package / name

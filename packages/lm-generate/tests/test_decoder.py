@@ -6,6 +6,7 @@ import torch
 from hypothesis import given, settings
 from hypothesis import strategies as st
 from lm_generate.decoder import Decoder, decode_plainly
+from lm_generate.kernel import native, packed_model
 from lm_generate.kernel.packed import MIN_ROWS, PackedLinear, is_sound, pack
 from lm_generate.kernel.packed_model import pack_model, padded
 from tiny_engines import SHAPES, tiny_model
@@ -96,6 +97,17 @@ def test_what_cannot_be_packed_is_decoded_by_the_model_itself():
     plain = [(decode.new_cache(8), [1, 2, 3]), (decode.new_cache(8), [4])]
     for got, wanted in zip(decode(work), decode_plainly(model, plain), strict=True):
         assert np.array_equal(got, wanted)
+
+
+def test_an_activation_that_no_kernel_has_is_left_to_the_model(monkeypatch):
+    for table in (native.ACTIVATIONS, packed_model.ACTIVATIONS):
+        monkeypatch.delitem(table, "relu2")
+    model = tiny_model(activation="relu2")
+    assert (native.make_native(model), pack_model(model)) == (None, None)
+    decode = Decoder(model)
+    (got,) = decode([(decode.new_cache(8), [1, 2, 3])])
+    (wanted,) = decode_plainly(model, [(decode.new_cache(8), [1, 2, 3])])
+    assert np.array_equal(got, wanted)
 
 
 def test_a_sliding_window_is_left_to_the_model():

@@ -192,7 +192,10 @@ def _attention(model: Transformer, layer: int) -> Attention:
 
 
 def make_native(model: Transformer) -> Native | None:
-    """The model for the kernel. None without a C compiler, and for weights not on the CPU, or neither float32 nor stored."""
+    """The model for the kernel. None without a C compiler, for weights not on the CPU, or neither float32 nor stored, and
+    for an activation that `step.c` does not have."""
+    if model.config.activation not in ACTIVATIONS:
+        return None
     for parameter in model.parameters():
         if (
             parameter.device.type != "cpu"

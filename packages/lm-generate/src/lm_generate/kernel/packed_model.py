@@ -154,7 +154,8 @@ ACTIVATIONS: dict[str, Activation] = {"gelu": "gelu", "silu": "swish", "relu2": 
 
 def pack_model(model: Transformer) -> PackedModel | None:
     """The fast form of a model, at the cost of a second copy of its matrices; None where it cannot be had soundly:
-    not float32 on a CPU, a sliding window, or a torch whose kernels fail the trial of `lm_generate.kernel.packed`."""
+    not float32 on a CPU, a sliding window, an activation that is not in the table above, or a torch whose kernels fail
+    the trial of `lm_generate.kernel.packed`."""
     if model.config.sliding_window is not None or storage_of(model) != torch.float32:
         return None
     proven: set[tuple[object, ...]] = set()
@@ -178,6 +179,8 @@ def pack_block(block: Block, proven: set[tuple[object, ...]]) -> Layer | None:
         if gate is None:
             return None
     else:
+        if feed_forward.activation not in ACTIVATIONS:
+            return None
         up_activation = ACTIVATIONS[feed_forward.activation]
     parts = (attention.q, attention.k, attention.v)
     weights: list[Tensor] = [part.weight for part in parts]

@@ -98,6 +98,24 @@ def test_a_machine_without_avx512_gets_the_same_promises(shape, kept, avx2):
         np.testing.assert_allclose(here([(cache, ids, 1)])[0][0], single[-1], rtol=1e-4, atol=tolerance)
 
 
+@pytest.mark.parametrize("bias", [False, True])
+def test_many_rows_of_int8_have_the_bits_of_one_at_a_time(bias, avx2):
+    wide = {
+        "d_model": 260,
+        "n_heads": 2,
+        "d_ff": 1101,
+        "vocab_size": 1000,
+    }  # panels and what is left of them, in every matrix
+    model = tiny_model(**wide, bias=bias)
+    store(model, torch.int8)
+    ids = np.random.default_rng(2).integers(0, 1000, 61).tolist()
+    for native in (native_or_skip(model), Native(avx2, model)):
+        alone, cache = KVCache(model.config, 1), KVCache(model.config, 1)
+        single = np.stack([native([(alone, [id], 1)])[0][0] for id in ids])
+        assert np.array_equal(native([(cache, ids, len(ids))])[0], single)
+        assert torch.equal(cache.keys, alone.keys)
+
+
 @pytest.fixture(scope="module")
 def avx2(tmp_path_factory):
     """The kernel as it is compiled where there are no wider vectors than AVX2's."""

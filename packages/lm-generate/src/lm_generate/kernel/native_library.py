@@ -106,6 +106,8 @@ def _compiled(patience: float) -> Path:
             _start(command, target)
             _wait(target, patience)
     if target.exists():
+        if _said is not None:
+            _said.close()
         return target
     if _compiling is not None and (code := _compiling.poll()):
         assert _said is not None

@@ -45,7 +45,7 @@ typedef struct {
     float *q, *k, *v;  // (count, heads * d_head)
     float *seen;       // (count, n_heads * d_head)
     float *gate, *up;  // (count, d_ff)
-    float *wide;         // per thread: TILE rows of the widest matrix
+    float *wide;         // per thread: TILE rows of the widest matrix; PANEL rows of shorts for int8
     float *scores;       // per thread: (longest text)
     const float *input;  // (count, width): what is rounded next
     long width;
@@ -306,7 +306,7 @@ int lm_step(const Model *m, const Row *rows, int count, float *logits, int threa
     for (int i = 0; i < count; i++) longest = most(longest, rows[i].position + 1);
     Pass p = {.model = m, .rows = rows, .count = count, .logits = logits};
     long widest = most(most(m->d_model, m->d_ff), heads), shorts = m->head.storage == INT8 ? whole_stride(widest) : 0;
-    p.wide_size = lines(TILE * whole_stride(widest));
+    p.wide_size = lines((m->head.storage == INT8 ? PANEL / 2 : TILE) * whole_stride(widest));
     p.scores_size = lines(longest + LANES);
     // Each part begins a line of the cache: a vector that lies across two lines is loaded in twice the time.
     struct {

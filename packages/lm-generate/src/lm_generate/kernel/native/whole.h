@@ -190,14 +190,84 @@ INLINE void whole_tiles(int outputs, int rows, const Matrix *m, const int16_t *w
     for (; row < rows; row++) whole_tile(outputs, 1, !wide && !row, m, wide, weight, first, x, row, y, y_stride, add);
 }
 
-// As `linear`, for int8 weights. `wide` has room for TILE rows of them as shorts.
+// Many rows at a time: a vector of a panel holds two neighbouring weights of each of LANES outputs, so that sums over lanes, a quarter
+// of a tile's time, are not needed. The whole numbers are the same, and the floats that they become are put together as in a tile.
+enum { VECTORS = 2, PANEL = VECTORS * LANES, PANEL_ROWS = LANES == 16 ? 8 : 4, WORTH_A_PANEL = 24 };
+
+// The weights of PANEL outputs as (stride / 2, VECTORS, LANES) pairs, zeros behind them.
+static void make_panel(const int8_t *weight, long d_in, long stride, int16_t *panel) {
+    for (long i = 0; i < stride; i += 4)
+        for (int v = 0; v < VECTORS; v++) {
+            int32_t fours[LANES] = {0};
+            const int8_t *at = weight + v * LANES * d_in + i;
+            if (i + 4 <= d_in)
+                for (int o = 0; o < LANES; o++) memcpy(&fours[o], at + o * d_in, 4);
+            else if (i < d_in)
+                for (int o = 0; o < LANES; o++) memcpy(&fours[o], at + o * d_in, (size_t)(d_in - i));
+            Ints bytes;
+            memcpy(&bytes, fours, sizeof bytes);
+            Ints pairs[2] = {((bytes << 24 >> 24) & 0xffff) | (bytes << 16 >> 24 << 16),
+                             ((bytes << 8 >> 24) & 0xffff) | (bytes >> 24 << 16)};
+            for (int half = 0; half < 2; half++)
+                memcpy(panel + ((i / 2 + half) * VECTORS + v) * SHORTS, &pairs[half], sizeof pairs[half]);
+        }
+}
+
+INLINE void panel_tile(int rows, const Matrix *m, const int16_t *panel, long first, const Rounded *x, long row, float *y, long y_stride,
+                       int add) {
+    const int16_t *numbers = x->numbers + row * x->stride;
+    Vector totals[PANEL_ROWS][VECTORS] = {{{0}}};
+    for (long piece = 0; piece < x->stride; piece += PIECE) {
+        long end = piece + PIECE < x->stride ? piece + PIECE : x->stride;
+        Ints sums[PANEL_ROWS][VECTORS];
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+            for (int v = 0; v < VECTORS; v++) sums[r][v] = (Ints){0};
+        for (long i = piece; i < end; i += 2) {
+            Shorts w[VECTORS];
+#pragma GCC unroll 2
+            for (int v = 0; v < VECTORS; v++) w[v] = load_shorts(panel + i * PANEL + v * SHORTS);
+#pragma GCC unroll 8
+            for (int r = 0; r < rows; r++) {
+                int32_t pair;
+                memcpy(&pair, numbers + r * x->stride + i, sizeof pair);
+                Shorts both = (Shorts)((Ints){0} + pair);
+#pragma GCC unroll 2
+                for (int v = 0; v < VECTORS; v++) sums[r][v] = multiply_add(sums[r][v], w[v], both);
+            }
+        }
+#pragma GCC unroll 8
+        for (int r = 0; r < rows; r++)
+#pragma GCC unroll 2
+            for (int v = 0; v < VECTORS; v++) totals[r][v] += __builtin_convertvector(sums[r][v], Vector);
+    }
+    for (int r = 0; r < rows; r++) {
+        float *at = y + (row + r) * y_stride + first;
+        float found[PANEL];
+        memcpy(found, totals[r], sizeof found);
+        for (int o = 0; o < PANEL; o++) {
+            float scale = x->scales[row + r] * m->scale[first + o];
+            float value = fmaf(found[o], scale, m->bias ? m->bias[first + o] : 0);
+            at[o] = add ? at[o] + value : value;
+        }
+    }
+}
+
+// As `linear`, for int8 weights. `wide` has room for PANEL rows of them as shorts.
 static void linear_whole(const Matrix *m, long first, long last, int rows, const Rounded *x, float *y, long y_stride, int add,
                          int16_t *wide) {
     long d_in = m->d_in;
     for (long o = first; o < last;) {
         const int8_t *weight = (const int8_t *)m->weight + o * d_in;
         int outputs = o + TILE <= last ? TILE : 1;
-        if (rows > TILE) {  // widened once for all rows
+        if (rows >= WORTH_A_PANEL && o + PANEL <= last) {
+            outputs = PANEL;
+            make_panel(weight, d_in, x->stride, wide);
+            int row = 0;
+            for (; row + PANEL_ROWS <= rows; row += PANEL_ROWS) panel_tile(PANEL_ROWS, m, wide, o, x, row, y, y_stride, add);
+            for (; row < rows; row++) panel_tile(1, m, wide, o, x, row, y, y_stride, add);
+        } else if (rows > TILE) {  // widened once for all rows
             for (int each = 0; each < outputs; each++)
                 for (long i = 0; i < d_in; i += SHORTS) {
                     const int8_t *at = weight + each * d_in + i;

@@ -7,13 +7,12 @@
 use std::cmp::Reverse;
 use std::collections::BinaryHeap;
 
-use crate::merge_short::{MOST, Places, RANKS, merge_short};
+use crate::merge_short::{MOST, RANKS, merge_short};
 use crate::merge_table::{MergeTable, NO_RANK};
 
 /// Working memory, kept between pretokens.
 #[derive(Debug, Default)]
 pub(crate) struct Scratch {
-    short: Places,
     list: Vec<Node>,
     /// For each rank at hand, the places whose pair has it.
     places: Vec<Vec<u32>>,
@@ -43,7 +42,7 @@ pub(crate) fn merge(
     out: &mut Vec<u32>,
 ) {
     if pretoken.len() <= MOST && table.rank_bound() <= RANKS {
-        return merge_short(table, pretoken, byte_ids, &mut scratch.short, out);
+        return merge_short(table, pretoken, byte_ids, out);
     }
     link(table, pretoken, byte_ids, &mut scratch.list);
     if table.is_ascending() {
@@ -218,10 +217,10 @@ mod tests {
                 let ids_of = |bytes: &[u8]| bytes.iter().map(|&byte| byte_ids[usize::from(byte)]).collect();
                 let wanted = naive(&table, ids_of(&bytes));
                 let mut ids = Vec::new();
-                merge_short(&table, &bytes, &byte_ids, &mut scratch.short, &mut ids);
+                merge_short(&table, &bytes, &byte_ids, &mut ids);
                 assert_eq!(ids, wanted, "short");
                 ids.clear();
-                by_lowest(&table, &bytes, &byte_ids, &mut scratch.short, &mut ids);
+                by_lowest(&table, &bytes, &byte_ids, &mut ids);
                 assert_eq!(ids, wanted, "short, on every processor");
                 let window = |bytes: &[u8], out: &mut Vec<u32>| out.extend(naive(&table, ids_of(bytes)));
                 let mut joined = vec![9];

@@ -1,5 +1,6 @@
 """The command line: what a person types, what comes out, and one plain line for each mistake."""
 
+import errno
 import os
 import shlex
 import subprocess
@@ -197,6 +198,24 @@ def test_a_misspelt_option_names_the_nearest_one(capsys: pytest.CaptureFixture[s
         main(["train", "a", "-o", "b", "--vocabsize", "300"])
     assert end.value.code == 2
     assert "train takes no --vocabsize; did you mean --vocab-size?" in capsys.readouterr().err
+
+
+def test_an_option_that_resembles_none_names_the_commands_help(capsys: pytest.CaptureFixture[str]):
+    with pytest.raises(SystemExit) as end:
+        main(["decode", "a", "-t", "b", "--zzz"])
+    assert end.value.code == 2
+    assert "decode takes no --zzz; see lm-tokenizer decode --help" in capsys.readouterr().err
+
+
+def test_output_that_cannot_be_written_is_one_plain_line(
+    folder: Path, capsys: pytest.CaptureFixture[str], monkeypatch: pytest.MonkeyPatch
+):
+    def full(*_: object) -> None:
+        raise OSError(errno.ENOSPC, os.strerror(errno.ENOSPC))
+
+    monkeypatch.setattr("sys.stdout.write", full)
+    assert main(["count", "-t", "tokenizer.json", "text.txt"]) == 2
+    assert capsys.readouterr().err == "lm-tokenizer count: No space left on device\n"
 
 
 def test_a_closed_pipe_is_not_an_error(folder: Path):

@@ -41,7 +41,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
     if unknown:
         near = difflib.get_close_matches(unknown[0], options.known, 1)
         parser.error(
-            f"{options.command} takes no {unknown[0]}" + (f"; did you mean {near[0]}?" if near else "")
+            f"{options.command} takes no {unknown[0]}; "
+            + (f"did you mean {near[0]}?" if near else f"see lm-tokenizer {options.command} --help")
         )
     try:
         run: Callable[[argparse.Namespace], None] = options.run
@@ -51,8 +52,8 @@ def main(arguments: Sequence[str] | None = None) -> int:
         os.dup2(os.open(os.devnull, os.O_WRONLY), sys.stdout.fileno())
     except (TokenizerError, OSError) as error:
         text = str(error)
-        if isinstance(error, OSError) and error.filename is not None:
-            text = f"{error.filename}: {error.strerror}"  # without the system's number
+        if isinstance(error, OSError) and error.strerror is not None:  # without the system's number
+            text = f"{error.filename}: {error.strerror}" if error.filename is not None else error.strerror
         print(f"lm-tokenizer {options.command}: {text}", file=sys.stderr)
         return 2
     except KeyboardInterrupt:

@@ -1,5 +1,5 @@
 #![doc = include_str!("../README.md")]
-#![deny(unsafe_code)] // but for the calls of vector instructions in pretokenize/ends.rs and prefetch.rs, and for huge.rs
+#![deny(unsafe_code)] // but for marked places: calls of vector code (`encode`, `merge_short`, `pretokenize`), `prefetch`, the memory of `huge`
 
 mod batch;
 mod cache;

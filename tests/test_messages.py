@@ -25,6 +25,7 @@ SYSTEM = (
     "{error.strerror}",
     "{error}",
     "{reason}",
+    "{advice}",
     "{str(error)",
     "{word.removeprefix(FAILED)}",
     "the story ends at",

@@ -116,6 +116,7 @@ def test_every_source_file_that_is_named_exists():
         *ROOT.glob("packages/*/src/**/*.py"),
         *ROOT.glob("packages/*/tests/*.py"),
         *ROOT.glob("rust/*/src/**/*.rs"),
+        *ROOT.glob("rust/*/tests/*.rs"),
     ]
     known = {path.name for path in [*sources, *ROOT.glob("tests/*.py"), *ROOT.glob("scripts/*.py")]}
     named = set(re.findall(r"[`/]([a-z0-9_]+\.(?:py|rs))`", README))

@@ -8,8 +8,9 @@ import tomllib
 
 import pytest
 from lm_train import cli, layers, short_help
-from lm_train.config import TrainConfig
+from lm_train.config import BUDGETS, TrainConfig
 from lm_train.config_file import build
+from lm_train.layers import sources
 
 
 @pytest.fixture
@@ -94,6 +95,14 @@ def test_a_budget_replaces_lower_ones_of_any_unit(settings, monkeypatch, tmp_pat
     monkeypatch.setenv("LM_TOKENS", "1000")
     assert settings("--config", "a.toml") == TrainConfig(tokens=1000)
     assert settings("--config", "a.toml", "--steps=5") == TrainConfig(steps=5)
+
+
+def test_lr_takes_its_steps_from_a_flag_alone(monkeypatch, tmp_path):
+    monkeypatch.setenv("LM_TOKENS", "1000")
+    lower = sources(["lr", "--config", "nano", "--steps", "50"])
+    assert [layer.source for layer in lower] == ["nano"]
+    assert not set(BUDGETS) & set(lower[-1].config)
+    assert set(BUDGETS) & set(sources(["--config", "nano"], {})[-1].config)
 
 
 def test_the_environment_can_name_a_recipe(settings, monkeypatch):

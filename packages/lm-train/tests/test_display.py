@@ -43,6 +43,25 @@ def test_plain_lines_come_every_twentieth_of_the_run_and_at_its_end():
     assert "\x1b" not in stream.getvalue()
 
 
+def test_each_of_several_runs_has_its_own_lines_and_its_own_curve():
+    from rich.console import Console
+
+    plain, live = io.StringIO(), io.StringIO()
+    displays = [Plain(plain), Live(Console(file=live, force_terminal=True, width=80, highlight=False))]
+    for display in displays:
+        for run in range(3):
+            display.say(f"run {run}")
+            for step in range(1, 41):
+                display.training(status(step=step, progress=step / 40, loss=9.0 - run))
+            display.sample(40, "def", f" of_run_{run}")
+        display.training(status(step=1, progress=1 / 40))
+        display.close()
+    first, *_, last = plain.getvalue().split("run ")[1:]
+    assert len(first.splitlines()) == 22  # its name, its first step, then every 5 %
+    assert len(last.splitlines()) == 23  # and one of the run after it
+    assert "█" not in live.getvalue()  # each curve by itself is flat
+
+
 def test_a_reader_that_went_away_does_not_end_the_run():
     class Closed(io.StringIO):
         def write(self, text):

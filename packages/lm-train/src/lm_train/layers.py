@@ -1,7 +1,7 @@
 """Where a setting comes from: flag > `LM_*` environment > files, later ones first > a resumed run's own > default.
 
 cyclopts reads the flags; this module gives it the layers below them, checked, and with one rule of its own: a budget (--minutes,
---steps, --tokens) replaces the budget of every lower layer, whatever its unit.
+--steps, --tokens) replaces the budget of every lower layer, whatever its unit. `lr`, a test of some steps, takes none but a flag's.
 """
 
 from __future__ import annotations
@@ -70,7 +70,7 @@ def sources(arguments: Sequence[str], environment: Mapping[str, str] = os.enviro
         files = [str(RunFolder.open(Path(run)).config), *files]
     variables = _environment(environment)
     lower = merge([read_settings(name) for name in files])
-    if any(_values(arguments, f"--{name}") for name in BUDGETS):
+    if arguments[:1] == ["lr"] or any(_values(arguments, f"--{name}") for name in BUDGETS):
         variables = [layer for layer in variables if layer[0] not in BUDGETS]
         lower = {key: value for key, value in lower.items() if key not in BUDGETS}
     elif any(key in BUDGETS for key, _, _ in variables):

@@ -93,6 +93,7 @@ class Plain(Silent):
     def __init__(self, stream: TextIO) -> None:
         self._stream = stream
         self._prepared = ("", -1.0)
+        self._step = 0
         self._next_progress = 0.0
         self._last_line = -math.inf
 
@@ -109,6 +110,9 @@ class Plain(Silent):
 
     def training(self, status: Status) -> None:
         now = time.monotonic()
+        if status.step < self._step:  # the next run of several
+            self._next_progress = 0.0
+        self._step = status.step
         if (
             status.progress < self._next_progress
             and status.progress < 1
@@ -150,6 +154,9 @@ class Live(Silent):
             self._draw(line)
 
     def training(self, status: Status) -> None:
+        if self._status is not None and status.step < self._status.step:  # the next run of several
+            self._losses.clear()
+            self._sample = None
         self._status = status
         self._losses.append(status.loss)
         if self._due():

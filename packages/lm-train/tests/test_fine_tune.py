@@ -90,6 +90,11 @@ def test_a_hugging_face_folder_is_a_start_too(home, tmp_path):
     assert (shape.vocab_size, shape.context, shape.n_kv_heads, shape.tie_embeddings) == (320, 64, 2, True)
 
 
+def test_windows_that_nobody_asked_for_are_as_long_as_the_model_sees(home):
+    config = with_shape_of_start(replace(tuned(home, "x"), model=ModelOptions()))
+    assert ModelOptions().context > config.model.context == 16
+
+
 def test_what_does_not_fit_the_model_is_refused_by_name(home, tmp_path, monkeypatch, capsys):
     with pytest.raises(ConfigError, match=r"--model.d-model 64: the model in .* has 16; leave it out"):
         train(replace(tuned(home, "x"), model=ModelOptions(context=16, d_model=64)))

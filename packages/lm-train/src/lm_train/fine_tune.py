@@ -1,7 +1,7 @@
 """Fine-tuning: a new run that starts from the weights of a model folder, ours or one of Hugging Face's, instead of a seed.
 
 The weights are taken, the step and the optimizer's state are not. The shape comes from the folder, and so does the tokenizer unless
-one is named; the windows may be shorter than the model's context.
+one is named; the windows may be shorter than the model's context, and are as long as it where the default is longer.
 """
 
 from __future__ import annotations
@@ -33,11 +33,14 @@ def with_shape_of_start(config: TrainConfig) -> TrainConfig:
             raise ConfigError(
                 f"--model.{name.replace('_', '-')} {wanted}: the model in {folder} has {there}; leave it out"
             )
-    if given.context > shape.context:
-        raise ConfigError(
-            f"--model.context {given.context:,}: the model in {folder} sees at most {shape.context:,} tokens"
-        )
-    model = replace(given, **{name: getattr(shape, name) for name in names})
+    context = given.context
+    if context > shape.context:
+        if context != default.context:
+            raise ConfigError(
+                f"--model.context {context:,}: the model in {folder} sees at most {shape.context:,} tokens"
+            )
+        context = shape.context
+    model = replace(given, context=context, **{name: getattr(shape, name) for name in names})
     return replace(config, model=model, tokenizer=_tokenizer(config, folder))
 
 

@@ -166,3 +166,11 @@ def test_the_samples_shown_are_the_newest_and_some_on_the_way(tmp_path):
     assert steps[:2] == [100, 100]
     assert steps == sorted(steps, reverse=True)
     assert len(steps) <= 14
+
+
+def test_settings_are_written_as_they_are_typed(tmp_path):
+    runs = [finished_run(tmp_path, "a", log=("wandb", "trackio"), compile=True), finished_run(tmp_path, "b")]
+    page = write_report(*runs).read_text()
+    assert "<td>compile</td><td>true</td><td>false</td>" in page
+    assert "<td>log</td><td>wandb, trackio</td><td></td>" in page
+    assert '<td>compile</td><td class="was">false</td><td>true</td>' in page

@@ -149,13 +149,24 @@ def environment() -> Environment:
     """Where the templates are; every value in them is escaped unless it is marked safe."""
     from jinja2 import Environment, PackageLoader, StrictUndefined
 
-    return Environment(
+    made = Environment(
         loader=PackageLoader("lm_train"),
         autoescape=True,
         undefined=StrictUndefined,
         trim_blocks=True,
         lstrip_blocks=True,
     )
+    made.filters["typed"] = typed
+    return made
+
+
+def typed(value: Any) -> str:
+    """A setting as a person would type it: `true`, not `True`; a list without its brackets; nothing for none."""
+    if isinstance(value, list | tuple):
+        return ", ".join(typed(each) for each in value)
+    if isinstance(value, bool):
+        return str(value).lower()
+    return "" if value is None else str(value)
 
 
 def read_page(run: RunFolder) -> Page:

@@ -4,7 +4,7 @@ from dataclasses import replace
 
 import pytest
 from lm_tokenizer import Tokenizer
-from lm_train import cli
+from lm_train import TokenDataset, cli
 from lm_train.config import TrainConfig
 from lm_train.corpus import dataset_name, into_free_folder, open_corpus, stem
 from lm_train.errors import DatasetError, OtherDatasetError
@@ -85,6 +85,25 @@ def test_prepare_without_out_makes_the_folder_that_train_will_use(home, capsys):
     written = (home / "datasets/my-text-300/dataset.json").stat().st_mtime_ns
     dataset, _ = open_corpus(CONFIG, Silent())
     assert (dataset.folder / "dataset.json").stat().st_mtime_ns == written
+
+
+def test_prepare_takes_what_separates_documents_and_what_ends_them_from_flags(home):
+    paragraphs = [f"A paragraph about {word}.\nIts second line." for word in ("bread", "rain", "a lamp") * 20]
+    (home / "paragraphs.txt").write_text("\n\n".join(paragraphs))
+    given = ["prepare", "paragraphs.txt", "--vocab-size", "300", "--separator", r"\n\n"]
+    assert cli.run([*given, "--out", "ended", "--end-of-text", "<|end|>"]) == 0
+    ended = TokenDataset(home / "ended")
+    assert documents_of(ended) == len(paragraphs)
+    assert ended.load_tokenizer().decode([ended.end_of_text]) == "<|end|>"
+    assert cli.run([*given, "--out", "open", "--end-of-text", ""]) == 0
+    assert documents_of(TokenDataset(home / "open")) == len(paragraphs)
+    assert TokenDataset(home / "open").end_of_text is None
+    assert cli.run([*given[:4], "--separator", "", "--out", "one"]) == 0
+    assert documents_of(TokenDataset(home / "one")) == 2  # the file, whose end is held out
+
+
+def documents_of(dataset):
+    return sum(shard.documents for shards in dataset.info.splits.values() for shard in shards.values())
 
 
 def test_prepare_without_a_text_says_what_to_name(home, capsys):

@@ -10,7 +10,6 @@ import difflib
 import os
 import sys
 from collections.abc import Sequence
-from contextlib import ExitStack
 from dataclasses import replace
 from importlib.metadata import version
 from pathlib import Path
@@ -29,12 +28,12 @@ from lm_train.own_command import own_command
 from lm_train.parallel.launcher import EXIT_STOPPED, check_restarts, exit_when_stopped, is_follower
 from lm_train.parallel.simulate_command import simulate_command
 from lm_train.plan_command import plan_command
+from lm_train.prepare_command import prepare_command
 from lm_train.run_errors import LeaderError, RunError
 from lm_train.short_help import HELP_ALL, ShortHelp, default_shown, settings
 from lm_train.signals import Stop, Stopped
 from lm_train.studies.study_commands import compare_command, lr_command, sweep_command
 from lm_train.view.closing import closing_lines
-from lm_train.view.display import count
 from lm_train.view.watch_command import watch_command
 
 EXIT_DONE = 0
@@ -57,6 +56,7 @@ app = App(
     print_error=False,
     default_parameter=Parameter(converter=exactly, show_default=default_shown),
 )
+app.command(prepare_command, name="prepare")
 app.command(plan_command, name="plan")
 app.command(simulate_command, name="simulate")
 app.command(lr_command, name="lr")
@@ -88,97 +88,6 @@ def train_command(
         whole = replace(settings, minutes=settings.budget_minutes)
         return lambda stop: _print(to_toml(whole).rstrip())
     return lambda stop: _train(settings, resume, stop)
-
-
-@app.command(name="prepare")
-def prepare_command(
-    *text: str,
-    out: str | None = None,
-    tokenizer: str = "bpe",
-    vocab_size: int = 4096,
-    valid: str | None = None,
-    valid_share: float = 0.05,
-    field: str = "text",
-    seed: int = 0,
-    replace: Annotated[bool, Parameter(negative=())] = False,
-    engine: Literal["here", "ray"] = "here",
-    address: str = "auto",
-) -> Action:
-    """Make a token dataset from text.
-
-    The text: files, folders, globs, named texts, or - for standard input.
-
-    Parameters
-    ----------
-    text
-        What to read.
-    out
-        The dataset's folder; datasets/NAME-VOCABULARY unless given.
-    tokenizer
-        bpe (trained on the text), characters, or a tokenizer.json.
-    vocab_size
-        Tokens of a tokenizer that is trained here.
-    valid
-        Text to hold out, instead of a share of the other.
-    valid_share
-        Share of the text to hold out.
-    field
-        Where the text is in a line of .jsonl.
-    seed
-        Decides which documents are held out.
-    replace
-        Put the dataset in the place of another one.
-    engine
-        Who counts words and encodes: this machine's processors, or a Ray cluster's (docs/many-machines.md).
-    address
-        Of the Ray cluster; auto: the one that was started on this machine.
-    """
-
-    def prepare_dataset(stop: Stop) -> int:
-        from lm_train import corpus
-        from lm_train.dataset import TokenDataset
-        from lm_train.prepare import prepare
-        from lm_train.tokens.on_ray import RayEngine
-        from lm_train.view.display import open_display
-
-        if not text:
-            raise ConfigError(
-                f"no text to prepare: name files, folders or a text, as in {own_command()} prepare stdlib"
-            )
-        chosen = corpus.named_tokenizer(tokenizer)
-
-        def make(folder: Path) -> TokenDataset:
-            return prepare(
-                list(text),
-                folder,
-                tokenizer=chosen,
-                vocab_size=vocab_size,
-                end_of_text=corpus.document_end(chosen),
-                valid=valid,
-                valid_share=valid_share,
-                field=field,
-                seed=seed,
-                replace=replace,
-                progress=display.preparing,
-                engine=workers,
-            )
-
-        automatic = Path("datasets") / corpus.dataset_name(text, chosen or vocab_size)
-        may_try_others = out is None and not replace and corpus.STANDARD_INPUT not in text
-        display = open_display()
-        with ExitStack() as cleanup:
-            cleanup.callback(display.close)
-            workers = cleanup.enter_context(RayEngine(address)) if engine == "ray" else None
-            data = (
-                corpus.into_free_folder(automatic, make) if may_try_others else make(Path(out or automatic))
-            )
-        held_out = count(data.tokens("valid")) if "valid" in data.splits else "0"
-        return _print(
-            f"{data.folder}: {count(data.tokens())} tokens to train on, {held_out} held out, vocabulary {data.vocab_size:,}\n"
-            f"train on it: {own_command()} --data {data.folder}"
-        )
-
-    return prepare_dataset
 
 
 @app.command(name="verify")

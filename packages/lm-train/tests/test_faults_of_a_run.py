@@ -93,7 +93,7 @@ def test_a_run_whose_folder_vanishes_ends_with_a_message(home, monkeypatch, caps
             4,
             r"stopped at step 5, and .*step-00000004 is whole\. Free some space, and go on .* --resume .*full-4",
         ),
-        (None, r"stopped at step 5 and has no checkpoint yet\. Free some space and start it again"),
+        (None, r"stopped at step 5 and has no checkpoint yet\. Free some space, and start it again"),
     ],
 )
 def test_a_disk_that_fills_up_is_told_with_what_is_kept_even_if_it_takes_no_last_words(

@@ -12,9 +12,9 @@ def is_full(error: Exception) -> bool:
     return isinstance(error, OSError) and error.errno in (errno.ENOSPC, errno.EDQUOT)
 
 
-def with_advice(error: Exception, advice: str) -> DiskFullError:
-    """The same error with other words on what to do."""
+def with_advice(error: Exception, state: str, then: str) -> DiskFullError:
+    """The same error with what is kept, and what to do once there is room."""
     what = str(error).partition(". ")[0].removesuffix("; free some space or choose another disk")
     if not isinstance(error, DiskFullError):
         what = f"the disk is full: {what}"
-    return DiskFullError(f"{what}; {advice}")
+    return DiskFullError(f"{what}; {state}. Free some space, and {then}")

@@ -207,7 +207,7 @@ def prepare(
                 fsync_tree(partial.path)  # whatever the disk has no room for is told before anything is moved
         except DiskFullError as error:
             partial.leave()
-            raise with_advice(error, _how_to_go_on(partial, total)) from error
+            raise with_advice(error, *_how_to_go_on(partial, total)) from error
         except SourceError:
             if in_one_go:  # what is there is good as far as its mark: the next call compares, and goes on
                 partial.leave()
@@ -225,11 +225,11 @@ def prepare(
         return TokenDataset(folder, verify=False)  # its hashes were taken just now
 
 
-def _how_to_go_on(partial: Partial, total: int) -> str:
+def _how_to_go_on(partial: Partial, total: int) -> tuple[str, str]:
     if not partial.text_bytes:
-        return "nothing was encoded yet. Free some space, and run the same again, or choose another disk"
+        return "nothing was encoded yet", "run the same again, or choose another disk"
     kept = f"{partial.text_bytes:,} of {total:,} bytes of text are encoded and kept in {partial.path}"
-    return f"{kept}. Free some space, and run the same again: it goes on from there"
+    return kept, "run the same again: it goes on from there"
 
 
 def _refuse_changed(splits: dict[str, SplitWriter], total: int) -> None:

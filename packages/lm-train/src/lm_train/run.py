@@ -185,19 +185,19 @@ def _run(s: Session, display: Display, stop: Stop) -> RunResult:
 def _worded(error: Exception, s: Session) -> Exception:
     """The error, or one that says what to do where memory ran out, or the disk is full."""
     if is_full(error):
-        return with_advice(error, _how_to_go_on(s))
+        return with_advice(error, *_how_to_go_on(s))
     if not ran_out(error):
         return error
     state, memory = s.optimizers.state_bytes, device_memory(s.device)
     return MemoryRunError(advice(s.config, s.model.config, state, s.device, memory, s.ranks.world))
 
 
-def _how_to_go_on(s: Session) -> str:
+def _how_to_go_on(s: Session) -> tuple[str, str]:
     stopped = f"the run has stopped at step {s.state.step:,}"
     whole = checkpoints(s.run.checkpoints)
     if not whole:
-        return f"{stopped} and has no checkpoint yet. Free some space and start it again, or choose another disk with --out"
-    return f"{stopped}, and {whole[-1]} is whole. Free some space, and go on from there with --resume {s.run.path}"
+        return f"{stopped} and has no checkpoint yet", "start it again, or choose another disk with --out"
+    return f"{stopped}, and {whole[-1]} is whole", f"go on from there with --resume {s.run.path}"
 
 
 def _best_checkpoint(s: Session) -> Path | None:

@@ -55,10 +55,11 @@ def show_rows(rows: Sequence[Generation], *, prompt: str, echo: bool) -> None:
     width = shutil.get_terminal_size().columns // len(rows)
     if sys.stdout.isatty() and width >= NARROWEST_COLUMN:
         from rich.console import Console
-        from rich.table import Table
+        from rich.table import Column, Table
         from rich.text import Text
 
-        table = Table(*(f"row {row.row}" for row in rows), expand=True)
+        columns = (Column(f"row {row.row}", overflow="fold") for row in rows)  # a long word goes on below
+        table = Table(*columns, expand=True)
         table.add_row(*(Text(visible(text)) for text in texts))
         Console(file=sys.stdout).print(table)
         return

@@ -6,6 +6,7 @@ use std::sync::{Arc, Mutex, PoisonError};
 
 use crate::encode::{Encoder, moved};
 use crate::error::Error;
+use crate::news::News;
 use crate::pretokenize::Pattern;
 use crate::special::SpecialTokens;
 use crate::threads::{Progress, lock, share, threads};
@@ -32,6 +33,8 @@ pub struct EncoderPool {
     encoders: Vec<Encoder>,
     /// Set where the call at hand is to end early; the encoders look at it.
     stop: Arc<AtomicBool>,
+    /// What its encoders tell each other.
+    news: News,
     /// Memory for the ids of parts, used again and again.
     spare: Vec<Vec<u32>>,
 }
@@ -44,7 +47,7 @@ struct Task {
 
 impl EncoderPool {
     pub fn new(vocabulary: Arc<Vocabulary>) -> Self {
-        Self { vocabulary, encoders: Vec::new(), stop: Arc::default(), spare: Vec::new() }
+        Self { vocabulary, encoders: Vec::new(), stop: Arc::default(), news: News::default(), spare: Vec::new() }
     }
 
     /// The first `count` encoders (at least one), and what stops them.
@@ -60,7 +63,11 @@ impl EncoderPool {
         while self.encoders.len() < count {
             self.encoders.push(Encoder::stoppable(Arc::clone(&self.vocabulary), Arc::clone(&self.stop)));
         }
-        &mut self.encoders[..count]
+        let encoders = &mut self.encoders[..count];
+        if count > 1 {
+            encoders.iter_mut().for_each(|encoder| encoder.listen(&self.news));
+        }
+        encoders
     }
 
     /// Encodes every text, as [`Encoder::encode`] would. `wanted` threads, 0 for one a processor; long texts are cut

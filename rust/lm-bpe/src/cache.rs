@@ -218,10 +218,22 @@ impl Cache {
         (bytes == pretoken || slot.key & HASHED == 0).then(|| &self.ids[of(entry.ids)])
     }
 
-    /// Keeps the ids of a pretoken; `key` is that of its bytes.
-    pub(crate) fn put(&mut self, key: u128, pretoken: &[u8], ids: &[u32]) {
+    /// Keeps the ids of a pretoken; `key` is that of its bytes. What was put is also returned: if its ids are inline, it is as good in
+    /// any other cache.
+    pub(crate) fn put(&mut self, key: u128, pretoken: &[u8], ids: &[u32]) -> Slot {
         let slot = self.slot(key, pretoken, ids);
         self.lines[Self::place(key)].put(slot);
+        slot
+    }
+
+    /// Keeps slots with inline ids of another cache.
+    pub(crate) fn put_all(&mut self, slots: &[Slot]) {
+        for (index, slot) in slots.iter().enumerate() {
+            if let Some(later) = slots.get(index + 16) {
+                self.prefetch(later.key);
+            }
+            self.lines[Self::place(slot.key)].put(*slot);
+        }
     }
 
     /// The same for a piece.

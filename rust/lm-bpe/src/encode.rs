@@ -11,6 +11,7 @@ use crate::error::Error;
 use crate::ids::Ids;
 use crate::long::{WINDOWS, merge_long};
 use crate::merge::{Scratch, merge};
+use crate::news::{Listener, News};
 use crate::pretokenize::{Ends, Pattern};
 use crate::special::SpecialTokens;
 use crate::vocab::{Model, Normalization, Vocabulary};
@@ -38,6 +39,8 @@ pub struct Encoder {
     hands: Hands,
     /// Where this is set, ids may be missing: whoever set it throws them away.
     stop: Arc<AtomicBool>,
+    /// Where others work beside it.
+    listener: Option<Listener>,
 }
 
 /// Bytes of a pretoken after which pieces of it look whether they are to go on.
@@ -67,7 +70,20 @@ impl Encoder {
             // Every byte has an id in a byte-level vocabulary; a character-level one never asks.
             byte_ids[usize::from(byte)] = vocabulary.id_of(&[byte]).unwrap_or(0);
         }
-        Self { vocabulary, byte_ids, cache: Cache::new(), scratch: Scratch::default(), hands: Hands::default(), stop }
+        Self {
+            vocabulary,
+            byte_ids,
+            cache: Cache::new(),
+            scratch: Scratch::default(),
+            hands: Hands::default(),
+            stop,
+            listener: None,
+        }
+    }
+
+    /// From now on it learns from encoders of the same vocabulary that have the same `news`, and they from it.
+    pub(crate) fn listen(&mut self, news: &News) {
+        self.listener.get_or_insert_with(|| Listener::new(news));
     }
 
     pub fn vocabulary(&self) -> &Arc<Vocabulary> {
@@ -106,6 +122,9 @@ impl Encoder {
 
     /// The same as `encode_ordinary`, wherever the ids go.
     pub(crate) fn encode_into(&mut self, text: &[u8], ids: &mut impl Ids) -> Result<(), Error> {
+        if let Some(listener) = &mut self.listener {
+            listener.before(text.len(), &mut self.cache);
+        }
         match self.vocabulary.model() {
             Model::Characters => encode_characters(&self.vocabulary, text, ids),
             Model::Bpe { pattern, normalization: Normalization::None, .. } => {
@@ -216,7 +235,12 @@ impl Encoder {
             }
         }
         if key != NO_KEY {
-            self.cache.put(key, pretoken, &ids[first..]);
+            let slot = self.cache.put(key, pretoken, &ids[first..]);
+            if let Some(listener) = &mut self.listener
+                && slot.inline().is_some()
+            {
+                listener.learnt(slot);
+            }
         }
     }
 

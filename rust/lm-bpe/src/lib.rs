@@ -21,6 +21,7 @@ mod merge;
 mod merge_short;
 mod merge_table;
 mod neighbours;
+mod news;
 mod open;
 mod pairs;
 mod prefetch;

@@ -2,8 +2,6 @@
 
 from __future__ import annotations
 
-import errno
-
 from cyclopts import CycloptsError
 
 from lm_train.config_file import recipes
@@ -24,7 +22,9 @@ def explain(error: Exception) -> tuple[str | None, int]:
     if isinstance(error, LmTrainError):
         return str(error), EXIT_FAULT if isinstance(error, _FAULTS) else EXIT_USAGE
     if isinstance(error, OSError) and not type(error).__module__.startswith("lm_"):
-        if error.errno in (errno.ENOSPC, errno.EDQUOT):
+        from lm_train.disk_full import is_full  # which brings lm_core, as below
+
+        if is_full(error):
             return f"the disk is full: {error}; free some space or choose another disk", EXIT_FAULT
         return str(error), EXIT_FAULT
     from lm_core.errors import LmCoreError

@@ -2,6 +2,7 @@
 
 import gzip
 import hashlib
+import json
 import sys
 
 import numpy as np
@@ -120,6 +121,35 @@ def test_what_is_no_text_is_an_error_that_names_file_and_byte(tmp_path, bad):
     with pytest.raises(TokenizerFileError, match=rf"a\.txt.*byte {100 * len(SAMPLE.encode())}"):
         list(reader)
     assert reader.path == str(path)
+
+
+def test_json_lines_are_documents_of_a_field_beside_files_of_text(tmp_path, tok):
+    texts = ['one\n"two"', "日本語 😀", SAMPLE * 4_000, "  ", "NaN \0"]
+    lines = b"\n".join(
+        json.dumps({"n": float("nan"), "body": text, "text": 1}, ensure_ascii=len(text) % 2 == 0).encode()
+        for text in texts
+    )
+    (tmp_path / "a.jsonl").write_bytes(b"\xef\xbb\xbf" + lines + b"\r\n\n")
+    (tmp_path / "b.txt").write_text(f"text{END}text")
+    (tmp_path / "c.NDJSON.gz").write_bytes(gzip.compress(lines))
+    files = [tmp_path / name for name in ("a.jsonl", "b.txt", "c.NDJSON.gz")]
+    kept = [text for text in texts if not text.isspace()]
+    wanted = [*kept, "text", "text", *kept]
+    for size in (1, 1 << 24):
+        reader = DocumentReader(files, separator=END, field="body", block_bytes=size)
+        blocks = list(reader)
+        assert [one.decode() for block in blocks for one in block] == wanted
+        assert reader.sha256 == hashlib.sha256(b"".join(one.encode() + b"\xff" for one in wanted)).hexdigest()
+        assert reader.file_bytes == sum(path.stat().st_size for path in files)
+    assert blocks[0].encode(tok).ids.tolist() == [each for one in wanted for each in tok.encode_ordinary(one)]
+
+    (tmp_path / "a.jsonl").write_text('{"body": "a"}\n\n{"text": "b"}\n')
+    reader = DocumentReader(tmp_path / "a.jsonl", field="body")
+    with pytest.raises(TokenizerFileError, match=r'a\.jsonl.*line 3: the object has no field "body"'):
+        list(reader)
+    assert (reader.path, reader.line) == (str(tmp_path / "a.jsonl"), 3)
+    ((whole,),) = DocumentReader(tmp_path / "a.jsonl")  # without a field it is text
+    assert whole == (tmp_path / "a.jsonl").read_bytes()
 
 
 def test_mistakes_are_told(tmp_path):

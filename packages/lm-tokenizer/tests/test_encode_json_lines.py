@@ -76,7 +76,7 @@ def test_lines_of_any_length_are_read_across_windows(tmp_path: Path):
         (b"plain text", "expected value"),
         (b'[{"text": "a"}]', "a JSON array, where each line must be one JSON object"),
         (b'{"text":', "it ends amid JSON (at column 8)"),
-        (b'{"text": "a\xff"}', "invalid unicode code point"),
+        (b'{"text": "a\xff"}', "it is no UTF-8 text (at column 12)"),
         (b'{"text": "\\ud800"}', "unexpected end of hex escape"),
     ],
 )

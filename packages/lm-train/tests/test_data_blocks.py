@@ -1,10 +1,13 @@
-"""Plain text files, read in blocks of bytes by lm-tokenizer, give to the last byte what reading them as text (text_files.py) gives."""
+"""Files read in blocks of bytes by lm-tokenizer give to the last byte what reading them as text (text_files.py) gives."""
 
+import gzip
 import itertools
+import json
 import shutil
 from importlib import import_module
 
 import pytest
+import zstandard
 from hypothesis import HealthCheck, given, settings
 from hypothesis import strategies as st
 from lm_tokenizer import Tokenizer
@@ -12,7 +15,9 @@ from lm_train import prepare
 from lm_train.errors import DataError, SourceError
 from lm_train.permutation import keyed_below, keyed_below_each
 from lm_train.texts import blocks as blocks_module
-from lm_train.texts.blocks import Blocks, plain_files
+from lm_train.texts import text_scan
+from lm_train.texts.blocks import Blocks, files_in_blocks
+from lm_train.texts.compressed import zstandard_window
 from lm_train.texts.sources import Files, Stories
 from lm_train.texts.stories import story
 from lm_train.texts.text_scan import scan_texts
@@ -63,7 +68,11 @@ def test_the_documents_of_blocks_are_those_of_pieces(tmp_path, texts, separator,
     paths = [tmp_path / f"{number}.txt" for number in range(len(texts))]
     for path, text in zip(paths, texts, strict=True):
         path.write_bytes(text.encode())
-    source = Files("texts", tuple(paths), separator=separator)
+    check_blocks(Files("texts", tuple(paths), separator=separator), size)
+
+
+def check_blocks(source, size):
+    """The blocks of a source hold the documents of its pieces, and say of them what reading it as text says."""
     blocks = Blocks([source], size)
     found, parts, first, start = [], [], 0, 0
     for block in blocks:
@@ -76,11 +85,56 @@ def test_the_documents_of_blocks_are_those_of_pieces(tmp_path, texts, separator,
         first, start = first + block.documents.ended, start + block.documents.text_bytes
     assert found == [text for text, _ in source.pieces()]
     assert not parts
+    assert blocks.file_bytes == source.file_bytes
     by_character = True  # reads it as text
-    assert (
-        blocks.read
-        == scan_texts([Files("texts", tuple(paths), separator=separator)], by_character, None).sources
-    )
+    assert blocks.read == scan_texts([source], by_character, None).sources
+
+
+PACKED = {"": bytes, ".gz": gzip.compress, ".zst": zstandard.compress}
+names = st.sampled_from(["id", "score", "tëxt", "meta", "a\nb"])
+values = st.one_of(
+    st.none(),
+    st.booleans(),
+    st.integers(),
+    st.floats(),  # Python writes NaN and Infinity, which are no JSON, and reads them
+    fragments,
+    st.lists(st.floats(width=32), max_size=3),
+    st.dictionaries(names, st.sampled_from(["text", "x", 1.5, float("-inf")]), max_size=2),
+)
+rows = st.builds(
+    lambda before, text, after: before | {"text": text} | after,
+    st.dictionaries(names, values, max_size=2),
+    st.one_of(fragments, st.text(st.characters(exclude_categories=["Cs"]), max_size=30)),
+    st.dictionaries(names, values, max_size=2),
+)
+lines = st.lists(
+    st.one_of(
+        st.builds(
+            lambda row, ascii, mark, end: mark + json.dumps(row, ensure_ascii=ascii).encode() + end,
+            rows,
+            st.booleans(),
+            st.sampled_from([b"", b"", b" ", "\ufeff".encode()]),
+            st.sampled_from([b"\n", b"\r\n", b" \n"]),
+        ),
+        st.sampled_from([b"\n", b" \t\r\n"]),
+    ),
+    max_size=12,
+).map(b"".join)
+
+
+@settings(suppress_health_check=[HealthCheck.function_scoped_fixture], max_examples=150, deadline=None)
+@given(
+    contents=st.lists(lines, min_size=1, max_size=3),
+    packed=st.sampled_from(sorted(PACKED)),
+    text=fragments,
+    size=st.sampled_from([1, 30, 1 << 20]),
+)
+def test_json_lines_and_packed_files_give_the_documents_of_pieces(tmp_path, contents, packed, text, size):
+    paths = [tmp_path / f"{number}.jsonl{packed}" for number in range(len(contents))]
+    for path, content in zip(paths, contents, strict=True):
+        path.write_bytes(PACKED[packed](content.removesuffix(b"\n")))
+    (tmp_path / f"text.txt{packed}").write_bytes(PACKED[packed](text.encode()))
+    check_blocks(Files("lines", (paths[0], tmp_path / f"text.txt{packed}", *paths[1:])), size)
 
 
 @pytest.mark.parametrize("share", [0.05, 0.3, 0.01, 0.0])
@@ -98,9 +152,12 @@ def test_a_dataset_made_from_blocks_is_the_one_made_from_pieces(
         "vocab_size": 300,
         "tokenizer": tokenizer if given_tokenizer else None,
     }
-    texts = [corpus, tmp_path / "more.txt"]
+    (tmp_path / "lines.ndjson.zst").write_bytes(
+        zstandard.compress("\n".join(json.dumps({"text": text}) for text in STORIES[20:40]).encode())
+    )
+    texts = [corpus, tmp_path / "lines.ndjson.zst", tmp_path / "more.txt"]
     with monkeypatch.context() as patch:
-        patch.setattr(prepare_module, "plain_files", lambda train, valid: None)
+        patch.setattr(prepare_module, "files_in_blocks", lambda train, valid: None)
         wanted = contents(prepare(texts, tmp_path / "pieces", **options).folder)
     sizes = (
         (1 << 24,) if share == 0.01 else (1 << 24, 1_000)
@@ -116,10 +173,10 @@ def test_any_small_text_gives_the_same_dataset_or_the_same_error(tmp_path, token
     path = tmp_path / "text.txt"
     path.write_bytes(f"some words.\n{text}\n".encode())
     made = []
-    for plain in (plain_files, lambda train, valid: None):
+    for plain in (files_in_blocks, lambda train, valid: None):
         shutil.rmtree(tmp_path / "data", ignore_errors=True)
         with pytest.MonkeyPatch.context() as patch:
-            patch.setattr(prepare_module, "plain_files", plain)
+            patch.setattr(prepare_module, "files_in_blocks", plain)
             try:
                 made.append(
                     contents(
@@ -133,15 +190,47 @@ def test_any_small_text_gives_the_same_dataset_or_the_same_error(tmp_path, token
     assert made[0] == made[1]
 
 
-def test_which_sources_are_plain(tmp_path):
-    def plain(*names):
-        return plain_files([Files("a", tuple(tmp_path / name for name in names))], []) is not None
+def test_which_sources_come_in_blocks(tmp_path):
+    def in_blocks(*names):
+        return files_in_blocks([Files("a", tuple(tmp_path / name for name in names))], []) is not None
 
-    assert plain("a.txt", "b.md", "c", "D.PY")
-    assert not any(
-        plain("a.txt", name) for name in ("b.jsonl", "b.NDJSON", "b.txt.gz", "b.txt.ZST", "b.parquet")
-    )
-    assert plain_files([Stories("stories")], []) is None
+    assert in_blocks("a.txt", "b.md", "c", "D.PY", "b.jsonl", "b.NDJSON", "b.txt.gz", "b.txt.ZST")
+    assert not in_blocks("a.txt", "b.parquet")
+    assert files_in_blocks([Stories("stories")], []) is None
+
+
+def test_zstd_with_a_window_that_lm_tokenizer_does_not_read_is_read_as_text(tmp_path):
+    text = "words of text\n" * 9_000
+    wide = zstandard.ZstdCompressionParameters(window_log=28, write_content_size=False)
+    stream = zstandard.ZstdCompressor(compression_params=wide).compressobj()
+    (tmp_path / "wide.txt.zst").write_bytes(stream.compress(text.encode()) + stream.flush())
+    (tmp_path / "wide.txt").write_text(text)
+    assert zstandard_window(tmp_path / "wide.txt.zst") == 1 << 28
+    made = [prepare(tmp_path / name, tmp_path / f"data of {name}") for name in ("wide.txt.zst", "wide.txt")]
+    assert made[0].fingerprint == made[1].fingerprint
+
+
+def test_how_much_there_is_of_packed_text_is_told_while_it_is_read(tmp_path, monkeypatch, tokenizer):
+    monkeypatch.setattr(encode_blocks, "BLOCK_BYTES", 100_000)
+    monkeypatch.setattr(text_scan, "BLOCK_BYTES", 100_000)
+    lines = "\n".join(json.dumps({"text": story(number)}) for number in range(5_000))
+    (tmp_path / "a.jsonl.gz").write_bytes(gzip.compress(lines.encode()))
+    for known in (tokenizer, None):
+        told = []
+        prepare(
+            tmp_path / "a.jsonl.gz",
+            tmp_path / f"data {known is None}",
+            tokenizer=known,
+            vocab_size=300,
+            progress=lambda *each, told=told: told.append(each),
+        )
+        for phase in ("encode",) if known else ("read", "encode"):
+            of_phase = [(done, total) for name, done, total in told if name == phase]
+            size = of_phase[-1][0]
+            assert of_phase[-1] == (size, size)
+            assert all(done <= total for done, total in of_phase)
+            late = [total for done, total in of_phase if done > 0.7 * size]  # it is read 64 KB at a time
+            assert all(0.7 * size <= total <= 1.4 * size for total in late)
 
 
 @pytest.mark.parametrize("bad", [b"\0", b"\xff", b"\xe6\x97", b"\xc3("])
@@ -166,6 +255,55 @@ def test_a_fault_is_told_in_the_same_words_and_once_it_is_mended_the_work_goes_o
     assert phases[0][0] == "read"
     assert next(done for phase, done in phases if phase == "encode") > 10_000
     assert contents(tmp_path / "data") == whole
+
+
+@pytest.mark.parametrize(
+    "bad",
+    [
+        b'{"title": "a", "body": "b"}',
+        b'{"text": 5}',
+        b'{"text": "\\ud800"}',
+        b'{"text": "a\xff"}',
+        b'{"text": "a", "b": "\xff"}',
+        b'{"text": "a',
+        b'["text"]',
+        b"plain text",
+        b'{"text": "a"} {}',
+        b'{"text": NaN}',
+        b'{"text": "a", "n": 1NaN}',
+        b'{"text": "a\tb"}',
+    ],
+)
+@pytest.mark.parametrize("packed", sorted(PACKED))
+def test_a_fault_in_a_line_is_told_in_the_same_words(tmp_path, tokenizer, bad, packed):
+    good = "".join(json.dumps({"text": text}) + "\n" for text in STORIES).encode()
+    path = tmp_path / f"a.jsonl{packed}"
+    path.write_bytes(PACKED[packed](good + b"\n" + bad + b"\n" + good))
+    with pytest.raises(SourceError) as said:
+        list(Files("a", (path,)).pieces())
+    assert f"line {len(STORIES) + 2}: " in str(said.value)
+    for known in (tokenizer, None):
+        with pytest.raises(SourceError) as told:
+            prepare(path, tmp_path / "data", tokenizer=known, vocab_size=300)
+        assert str(told.value) == str(said.value)
+
+
+@pytest.mark.parametrize("packed", [".gz", ".zst"])
+@pytest.mark.parametrize("name", ["a.txt", "a.jsonl"])
+@pytest.mark.parametrize(
+    "damage",
+    [lambda data: data[:-5], lambda data: data[:40] + bytes(each ^ 0xFF for each in data[40:60]) + data[60:]],
+)
+def test_damaged_packed_files_are_told_in_the_same_words(tmp_path, tokenizer, name, packed, damage):
+    text = "".join(json.dumps({"text": text}) + "\n" for text in STORIES).encode()
+    path = tmp_path / f"{name}{packed}"
+    path.write_bytes(damage(PACKED[packed](text)))
+    with pytest.raises(SourceError) as said:
+        list(Files("a", (path,)).pieces())
+    assert "fetch it again" in str(said.value)
+    with pytest.raises(SourceError) as told:
+        prepare(path, tmp_path / "data", tokenizer=tokenizer)
+    assert str(told.value) == str(said.value)
 
 
 def test_in_one_go_it_is_stopped_and_goes_on_but_not_with_another_text(

@@ -29,8 +29,8 @@ impl Reader {
 #[pymethods]
 impl Reader {
     #[new]
-    fn new(files: Vec<PathBuf>, separator: Option<String>, block: usize, hashed: bool) -> Self {
-        Self(Mutex::new(DocumentReader::new(files, separator.as_deref(), block, hashed)))
+    fn new(files: Vec<PathBuf>, separator: Option<&str>, field: Option<&str>, block: usize, hashed: bool) -> Self {
+        Self(Mutex::new(DocumentReader::new(files, separator, field, block, hashed)))
     }
 
     fn next(&self, py: Python<'_>) -> PyResult<Option<Documents>> {
@@ -51,6 +51,16 @@ impl Reader {
     #[getter]
     fn sha256(&self, py: Python<'_>) -> Option<String> {
         py.detach(|| self.reader().sha256())
+    }
+
+    #[getter]
+    fn file_bytes(&self, py: Python<'_>) -> u64 {
+        py.detach(|| self.reader().file_bytes())
+    }
+
+    #[getter]
+    fn line(&self, py: Python<'_>) -> u64 {
+        py.detach(|| self.reader().line())
     }
 
     #[getter]

@@ -16,6 +16,7 @@ mod hash;
 mod huge;
 mod ids;
 mod joins;
+mod json_lines;
 mod long;
 mod merge;
 mod merge_short;

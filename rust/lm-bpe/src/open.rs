@@ -3,6 +3,8 @@
 use std::fs::File;
 use std::io::{self, BufRead, BufReader, Read};
 use std::path::Path;
+use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use flate2::bufread::MultiGzDecoder;
 use ruzstd::decoding::errors::{FrameDecoderError, ReadFrameHeaderError};
@@ -31,18 +33,41 @@ pub fn is_compressed(path: &Path) -> bool {
     compression(path) != Compression::None
 }
 
+/// The name of a file without an ending that says that it is compressed.
+pub(crate) fn without_compression(path: &Path) -> &Path {
+    if is_compressed(path) { path.file_stem().map_or(path, Path::new) } else { path }
+}
+
 /// The text of a file, unpacked; `-` is standard input.
 pub(crate) fn open(path: &Path) -> io::Result<Box<dyn Read + Send>> {
+    open_counted(path, &Arc::default())
+}
+
+/// As [`open`]; what is read of the file, as it lies on the disk, is added to `count`.
+pub(crate) fn open_counted(path: &Path, count: &Arc<AtomicU64>) -> io::Result<Box<dyn Read + Send>> {
     if path.as_os_str() == "-" {
         return Ok(Box::new(io::stdin()));
     }
-    let file = File::open(path)?;
+    let file = Counted { file: File::open(path)?, count: Arc::clone(count) };
     let packed = |file| BufReader::with_capacity(BUFFER, file);
     Ok(match compression(path) {
         Compression::None => Box::new(file),
         Compression::Gzip => Box::new(Unpacked { format: "gzip", source: MultiGzDecoder::new(packed(file)) }),
         Compression::Zstandard => Box::new(Unpacked { format: "zstd", source: Frames::new(packed(file)) }),
     })
+}
+
+struct Counted {
+    file: File,
+    count: Arc<AtomicU64>,
+}
+
+impl Read for Counted {
+    fn read(&mut self, buffer: &mut [u8]) -> io::Result<usize> {
+        let read = self.file.read(buffer)?;
+        self.count.fetch_add(read as u64, Ordering::Relaxed);
+        Ok(read)
+    }
 }
 
 /// A decompressor whose errors say which format the data fail to be.

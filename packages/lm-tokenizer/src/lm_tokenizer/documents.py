@@ -31,12 +31,12 @@ BLOCK_BYTES = 1 << 22
 class DocumentReader:
     """Iterates over the documents of text files in order, in blocks (`Documents`). The same files give the same blocks.
 
-    A document ends at each `separator` and at the end of its file; without a separator each file is one. Left out of the text: the one line
+    With a `field`, `.jsonl` and `.ndjson` files hold a JSON object a line, in whose field a document is. In all others a document ends at each `separator` and at the end of its file; without a separator each file is one. Left out of the text: the one line
     end that may follow a separator, and a byte order mark at a file's start. What holds nothing but white space is no document.
-    The text is UTF-8: any other byte, and NUL, is a TokenizerFileError that names file and place. `.gz` and `.zst` are unpacked as they are read.
+    The text is UTF-8: any other byte, and NUL, is a TokenizerFileError that names file and place (or the line, with what is wrong in it). `.gz` and `.zst` are unpacked as they are read.
 
     block_bytes: how much text a block holds, as a rule; memory is a few of them. A longer document goes on in the next block, cut where
-        every pattern ends a pretoken, so that the ids are those of the whole.
+        every pattern ends a pretoken, so that the ids are those of the whole. A document of JSON lines is always whole.
     hashed: whether `sha256` is wanted, which costs half a second a gigabyte.
     """
 
@@ -45,6 +45,7 @@ class DocumentReader:
         files: Iterable[StrPath] | StrPath,
         *,
         separator: str | None = None,
+        field: str | None = None,
         block_bytes: int = BLOCK_BYTES,
         hashed: bool = True,
     ) -> None:
@@ -52,7 +53,7 @@ class DocumentReader:
             raise TokenizerError("the separator is empty; leave it out to make each file one document")
         if block_bytes < 1:
             raise TokenizerError(f"block_bytes must be at least 1, got {block_bytes}")
-        self._core = _rust.Reader(paths(files), separator, block_bytes, hashed)
+        self._core = _rust.Reader(paths(files), separator, field, block_bytes, hashed)
 
     def __iter__(self) -> Iterator[Documents]:
         while (block := self._core.next()) is not None:
@@ -72,6 +73,16 @@ class DocumentReader:
     def sha256(self) -> str | None:
         """Of the text in the blocks so far, a byte FF (which is in no UTF-8) after each document that has ended."""
         return self._core.sha256
+
+    @property
+    def file_bytes(self) -> int:
+        """Bytes of the files read so far, as they lie on the disk: beside the files' sizes, how far it is."""
+        return self._core.file_bytes
+
+    @property
+    def line(self) -> int:
+        """The line of a file of JSON lines, from 1, that is, or was last, read: where an error is. 0 in a file of text."""
+        return self._core.line
 
     @property
     def path(self) -> str:

@@ -1,6 +1,6 @@
 """Text -> tokenizer -> token dataset folder: `prepare(["corpus.txt"], "datasets/corpus")`.
 
-  1. every text is read once (plain text that a given tokenizer encodes is not: steps 1 and 4 are one, texts/blocks.py): checked, counted, hashed (a dataset of the same text and settings is there already: done)
+  1. every text is read once (text that a given tokenizer encodes is not, .parquet apart: steps 1 and 4 are one, texts/blocks.py): checked, counted, hashed (a dataset of the same text and settings is there already: done)
   2. the documents to hold out are chosen (held_out.py)
   3. the tokenizer is loaded, or trained on the documents that are not held out
   4. the text is read again, encoded by all cores a few megabytes at a time, and written (dataset_writer.py)
@@ -33,7 +33,7 @@ from lm_train.dataset import TokenDataset
 from lm_train.disk_full import with_advice
 from lm_train.errors import ConfigError, SourceError, TooFewTokensError
 from lm_train.lock import locked
-from lm_train.texts.blocks import Blocks, holds_documents, plain_files
+from lm_train.texts.blocks import Blocks, files_in_blocks, holds_documents
 from lm_train.texts.sources import Source, open_sources
 from lm_train.texts.text_files import SEPARATOR
 from lm_train.texts.text_scan import Progress, Scan, scan_texts
@@ -115,7 +115,7 @@ def prepare(
                 valid, spool=spools[1], field=field, separator=separator, seed=seed, progress=progress
             )
         by_character = tokenizer == CHARACTERS
-        files = None if engine or by_character else plain_files(train_texts, valid_texts)
+        files = None if engine or by_character else files_in_blocks(train_texts, valid_texts)
         share = 0 if valid_texts else valid_share
         # With a tokenizer at hand and nothing to compare with, all that must be known beforehand is whether there are many documents.
         in_one_go = (
@@ -181,7 +181,14 @@ def prepare(
                 end_id = end_of_text_id(tok, end_of_text)
                 if files:
                     splits, read = encode_blocks(
-                        partial, tok, end_id, files, rule, total, shard_tokens, progress
+                        partial,
+                        tok,
+                        end_id,
+                        files,
+                        rule,
+                        None if in_one_go else total,
+                        shard_tokens,
+                        progress,
                     )
                 else:
                     splits = encode_documents(

@@ -1,8 +1,9 @@
-//! Text files in order, as blocks of documents: separators found, UTF-8 checked, text counted and hashed.
+//! Text files in order, as blocks of documents: separators found or JSON lines read, UTF-8 checked, text counted and hashed.
 use std::io::Read;
 use std::ops::Range;
 use std::path::{Path, PathBuf};
 use std::sync::Arc;
+use std::sync::atomic::{AtomicU64, Ordering};
 
 use memchr::memchr;
 use memchr::memmem::Finder;
@@ -10,23 +11,27 @@ use sha2::{Digest, Sha256};
 
 use super::{Documents, Piece};
 use crate::formats::error::{io, wrong};
-use crate::open::open;
+use crate::json_lines::{Lines, document};
+use crate::open::{open_counted, without_compression};
 use crate::{Error, Pattern};
 
 /// Blocks whose memory is kept in mind.
 const LENT: usize = 4;
+/// Of JSON lines, read at a time.
+const WINDOW: usize = 1 << 18;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads the documents of text files, which may be compressed (by their names), a block at a time.
 ///
-/// A document ends at each separator and at the end of its file. The one line end (LF or CR LF) that may follow a
+/// With a `field`, `.jsonl` and `.ndjson` files have a JSON object a line, in whose field a document is. In all others a document ends at each separator and at the end of its file. The one line end (LF or CR LF) that may follow a
 /// separator is not part of the text, nor is a byte order mark at the start of a file. What holds no character but
 /// white space is no document. A document that does not end within a block is cut at a place where every pattern ends a
 /// pretoken. The same files give the same blocks.
 ///
-/// Memory: a block, longer only where a text has no place to be cut.
+/// Memory: a block, longer only where a text has no place to be cut, or for one JSON line.
 pub struct DocumentReader {
     files: std::vec::IntoIter<PathBuf>,
+    field: Option<Arc<str>>,
     /// In a box: it holds vectors of 32 bytes, and the memory of a Python object is aligned to 16.
     separator: Option<Box<Finder<'static>>>,
     block: usize,
@@ -35,13 +40,32 @@ pub struct DocumentReader {
     text_bytes: u64,
     source: Option<Source>,
     path: PathBuf,
+    line: u64,
+    file_bytes: Arc<AtomicU64>,
     /// The memory of blocks that were given out, to be used again when they are gone: fresh memory costs a tenth of the time.
     lent: Vec<Arc<Vec<u8>>>,
 }
 
 /// The file at hand.
-struct Source {
-    opened: Box<dyn Read + Send>,
+enum Source {
+    Text(Text),
+    Lines(JsonLines),
+}
+
+type Opened = Box<dyn Read + Send>;
+
+struct JsonLines {
+    field: Arc<str>,
+    lines: Lines<Opened>,
+    /// Some whole lines, and the place in them to go on from.
+    window: Vec<u8>,
+    at: usize,
+    /// Lines before that place.
+    number: u64,
+}
+
+struct Text {
+    opened: Opened,
     /// What is read and not given out yet, and its place in the file.
     rest: Vec<u8>,
     offset: u64,
@@ -53,10 +77,11 @@ struct Source {
 
 impl DocumentReader {
     /// `block`: bytes of a block, as a rule. `hashed`: whether [`DocumentReader::sha256`] is wanted.
-    pub fn new(files: Vec<PathBuf>, separator: Option<&str>, block: usize, hashed: bool) -> Self {
+    pub fn new(files: Vec<PathBuf>, separator: Option<&str>, field: Option<&str>, block: usize, hashed: bool) -> Self {
         let separator = separator.filter(|text| !text.is_empty());
         Self {
             files: files.into_iter(),
+            field: field.map(Arc::from),
             separator: separator.map(|text| Box::new(Finder::new(text.as_bytes()).into_owned())),
             block: block.max(1),
             hash: hashed.then(Sha256::new),
@@ -64,12 +89,14 @@ impl DocumentReader {
             text_bytes: 0,
             source: None,
             path: PathBuf::new(),
+            line: 0,
+            file_bytes: Arc::default(),
             lent: Vec::new(),
         }
     }
 
     /// The next block; `None` at the end. Fails with [`Error::Io`], or with [`Error::Format`] at a byte that is NUL or
-    /// no UTF-8; after an error there is no sense in going on.
+    /// no UTF-8, or a line that is no JSON object with a string in the field; after an error there is no sense in going on.
     #[expect(clippy::should_implement_trait, reason = "it fails")]
     pub fn next(&mut self) -> Result<Option<Documents>, Error> {
         let (mut text, mut pieces) = (self.memory(), Vec::new());
@@ -77,8 +104,12 @@ impl DocumentReader {
             if pieces.is_empty() {
                 text.clear(); // white space that is no document
             }
-            let Some(source) = self.opened()? else { break };
-            if self.read(source, &mut text, &mut pieces)? {
+            let full = match self.opened()? {
+                None => break,
+                Some(Source::Text(source)) => self.read(source, &mut text, &mut pieces)?,
+                Some(Source::Lines(source)) => self.read_lines(source, &mut text, &mut pieces)?,
+            };
+            if full {
                 break;
             }
         }
@@ -121,9 +152,19 @@ impl DocumentReader {
         Some(hash.iter().map(|byte| format!("{byte:02x}")).collect())
     }
 
+    /// Bytes of the files read so far, as they lie on the disk.
+    pub fn file_bytes(&self) -> u64 {
+        self.file_bytes.load(Ordering::Relaxed)
+    }
+
     /// The file that is, or was last, read.
     pub fn path(&self) -> &Path {
         &self.path
+    }
+
+    /// The line of it, from 1, that is, or was last, read; 0 in what is no JSON lines.
+    pub fn line(&self) -> u64 {
+        self.line
     }
 
     fn opened(&mut self) -> Result<Option<Source>, Error> {
@@ -131,13 +172,54 @@ impl DocumentReader {
             return Ok(Some(source));
         }
         let Some(path) = self.files.next() else { return Ok(None) };
-        self.path = path;
-        let opened = open(&self.path).map_err(|error| io(&self.path, &error))?;
-        Ok(Some(Source { opened, rest: Vec::new(), offset: 0, after_separator: false, inside: false }))
+        (self.path, self.line) = (path, 0);
+        let opened = open_counted(&self.path, &self.file_bytes).map_err(|error| io(&self.path, &error))?;
+        let kind = without_compression(&self.path).extension().map(|kind| kind.to_ascii_lowercase());
+        Ok(Some(match &self.field {
+            Some(field) if kind.is_some_and(|kind| kind == "jsonl" || kind == "ndjson") => {
+                let (field, lines) = (Arc::clone(field), Lines::new(opened, WINDOW));
+                Source::Lines(JsonLines { field, lines, window: Vec::new(), at: 0, number: 0 })
+            }
+            _ => Source::Text(Text { opened, rest: Vec::new(), offset: 0, after_separator: false, inside: false }),
+        }))
+    }
+
+    /// Appends the documents of some lines; `true` if the block is full.
+    fn read_lines(
+        &mut self,
+        mut source: JsonLines,
+        text: &mut Vec<u8>,
+        pieces: &mut Vec<Piece>,
+    ) -> Result<bool, Error> {
+        while text.len() < self.block {
+            if source.at == source.window.len() {
+                source.at = 0;
+                if !source.lines.next(&mut source.window).map_err(|error| io(&self.path, &error))? {
+                    return Ok(false);
+                }
+            }
+            let rest = &source.window[source.at..];
+            let line = &rest[..memchr(b'\n', rest).unwrap_or(rest.len())];
+            source.at = (source.at + line.len() + 1).min(source.window.len());
+            source.number += 1;
+            if line.trim_ascii().is_empty() {
+                continue;
+            }
+            self.line = source.number;
+            let found = document(line, &source.field)
+                .map_err(|problem| wrong(&self.path, format!("line {}", self.line), problem))?;
+            if !is_blank(&found) {
+                let start = text.len();
+                text.extend_from_slice(found.as_bytes());
+                self.take(text, Piece { range: start..text.len(), last: true }, pieces);
+            }
+        }
+        self.source = Some(Source::Lines(source));
+        Ok(true)
     }
 
     /// Appends text of `source` and its pieces; `true` if no more of it goes into this block.
-    fn read(&mut self, mut source: Source, text: &mut Vec<u8>, pieces: &mut Vec<Piece>) -> Result<bool, Error> {
+    fn read(&mut self, mut source: Text, text: &mut Vec<u8>, pieces: &mut Vec<Piece>) -> Result<bool, Error> {
         let width = self.separator.as_ref().map_or(0, |separator| separator.needle().len());
         let first = text.len(); // byte `source.offset` of the file
         text.append(&mut source.rest);
@@ -175,7 +257,7 @@ impl DocumentReader {
                 source.offset += (start - first) as u64;
                 source.rest = text[start..].to_vec();
                 text.truncate(start);
-                self.source = Some(source);
+                self.source = Some(Source::Text(source));
                 return Ok(true);
             }
         }
@@ -184,7 +266,7 @@ impl DocumentReader {
     /// Checks a document, or the part of one that can be given out now, and takes it. `first` is the place of the source's byte `offset`.
     fn piece(
         &mut self,
-        source: &mut Source,
+        source: &mut Text,
         text: &[u8],
         (first, range): (usize, Range<usize>),
         last: bool,
@@ -201,23 +283,27 @@ impl DocumentReader {
         let kept = source.inside || !last || !is_blank(&string[start - range.start..]);
         (source.after_separator, source.inside) = (false, kept && !last);
         if kept {
-            let text = &text[start..range.end];
-            if let Some(hash) = &mut self.hash {
-                hash.update(text);
-                if last {
-                    hash.update([0xff]);
-                }
-            }
-            self.text_bytes += text.len() as u64;
-            self.documents += u64::from(last);
-            pieces.push(Piece { range: start..range.end, last });
+            self.take(text, Piece { range: start..range.end, last }, pieces);
         }
         Ok(())
+    }
+
+    /// Counts, hashes and keeps a piece of `text`.
+    fn take(&mut self, text: &[u8], piece: Piece, pieces: &mut Vec<Piece>) {
+        if let Some(hash) = &mut self.hash {
+            hash.update(&text[piece.range.clone()]);
+            if piece.last {
+                hash.update([0xff]);
+            }
+        }
+        self.text_bytes += piece.range.len() as u64;
+        self.documents += u64::from(piece.last);
+        pieces.push(piece);
     }
 }
 
 /// The bytes of a line end that is left out at the start of `text`.
-fn line_end(source: &Source, text: &[u8]) -> usize {
+fn line_end(source: &Text, text: &[u8]) -> usize {
     match text {
         [b'\n', ..] if source.after_separator => 1,
         [b'\r', b'\n', ..] if source.after_separator => 2,
@@ -245,7 +331,7 @@ mod tests {
     }
 
     fn read(path: &Path, separator: &str, block: usize) -> (Vec<String>, DocumentReader) {
-        let mut reader = DocumentReader::new(vec![path.to_owned()], Some(separator), block, true);
+        let mut reader = DocumentReader::new(vec![path.to_owned()], Some(separator), None, block, true);
         let (mut documents, mut inside) = (Vec::new(), false);
         while let Some(block) = reader.next().unwrap() {
             assert!(!block.pieces().is_empty());
@@ -291,6 +377,46 @@ mod tests {
     }
 
     #[test]
+    fn json_lines_are_documents_whatever_the_block_beside_files_that_are_text() {
+        let folder = std::env::temp_dir();
+        let name = |kind| folder.join(format!("lm-bpe-lines-{}.{kind}", std::process::id()));
+        let (lines, text) = (name("JSONL"), name("txt"));
+        let long = "word ".repeat(100_000);
+        let content = format!(
+            "{{\"text\": \"a\\nb\\u0000\"}}\r\n\n \t\n{{\"text\":\" \\u2003\"}}\n{{\"text\":\"{long}\"}}\n{{\"n\":NaN,\"text\":\"\u{e9}\"}}"
+        );
+        std::fs::write(&lines, &content).unwrap();
+        std::fs::write(&text, "c<|>d").unwrap();
+        for block in [1, 7, 64, 1 << 20] {
+            let files = vec![lines.clone(), text.clone(), lines.clone()];
+            let mut reader = DocumentReader::new(files, Some("<|>"), Some("text"), block, true);
+            let mut found = Vec::new();
+            while let Some(block) = reader.next().unwrap() {
+                for piece in block.pieces() {
+                    assert!(piece.last);
+                    found.push(String::from_utf8(block.bytes(piece).to_vec()).unwrap());
+                }
+            }
+            assert_eq!(found, ["a\nb\0", &long, "\u{e9}", "c", "d", "a\nb\0", &long, "\u{e9}"], "{block}");
+            assert_eq!((reader.documents(), reader.file_bytes()), (8, 2 * content.len() as u64 + 5));
+        }
+        std::fs::write(&lines, "{\"text\": \"a\"}\n\n{\"title\": \"b\"}").unwrap();
+        let mut reader = DocumentReader::new(vec![lines.clone()], None, Some("text"), 1 << 20, true);
+        let error = reader.next().unwrap_err().to_string();
+        assert!(error.contains("line 3: the object has no field"), "{error}");
+        assert_eq!((reader.line(), reader.path()), (3, &*lines));
+        let mut reader = DocumentReader::new(vec![lines.clone()], None, None, 1 << 20, true);
+        assert_eq!(
+            (reader.next().unwrap().unwrap().pieces().len(), reader.line()),
+            (1, 0),
+            "without a field it is text"
+        );
+        for path in [lines, text] {
+            std::fs::remove_file(path).unwrap();
+        }
+    }
+
+    #[test]
     fn a_byte_that_is_no_text_is_named_with_its_place_in_the_file() {
         let path = std::env::temp_dir().join(format!("lm-bpe-no-text-{}", std::process::id()));
         let good = "words of text. <|>\n".repeat(200);
@@ -298,7 +424,7 @@ mod tests {
             for after in ["", "<|>", " words of text"] {
                 let text = [good.as_bytes(), bad, after.as_bytes()].concat();
                 std::fs::write(&path, text).unwrap();
-                let mut reader = DocumentReader::new(vec![path.clone()], Some("<|>"), 1000, false);
+                let mut reader = DocumentReader::new(vec![path.clone()], Some("<|>"), None, 1000, false);
                 let error = loop {
                     match reader.next() {
                         Ok(block) => assert!(block.is_some(), "it ended well"),

@@ -5,6 +5,7 @@ from __future__ import annotations
 import gzip
 import zlib
 from collections.abc import Iterator
+from pathlib import Path
 from typing import BinaryIO
 
 import zstandard
@@ -17,6 +18,7 @@ PACKED = (".xz", ".bz2", ".zip", ".7z", ".lz4", ".tar", ".tgz", ".rar")  # which
 _PACKED_BYTES = (
     1 << 12
 )  # of .zst at a time: a hostile block unpacks to 30,000 times its size at most, which must fit in memory
+_FRAME_HEADER_BYTES = 18
 _LARGEST_WINDOW = 1 << 31  # what `zstd --ultra --long=31` needs
 
 
@@ -29,6 +31,17 @@ def without_compression(name: str) -> str:
 
 def is_compressed(name: str) -> bool:
     return name.lower().endswith(COMPRESSIONS)
+
+
+def zstandard_window(path: Path) -> int:
+    """Bytes that unpacking a .zst file takes to look back into; 0 for any other, and for one that is damaged."""
+    if not path.name.lower().endswith(".zst"):
+        return 0
+    try:
+        with open(path, "rb") as file:
+            return zstandard.get_frame_parameters(file.read(_FRAME_HEADER_BYTES)).window_size
+    except (OSError, zstandard.ZstdError):
+        return 0
 
 
 def unpacked(file: BinaryIO, name: str) -> Iterator[bytes]:

@@ -131,9 +131,13 @@ class Files:
         return len(self.paths)
 
     @property
+    def file_bytes(self) -> int:
+        """Bytes of the files as they lie on the disk, packed or not."""
+        return sum(path.stat().st_size for path in self.paths)
+
+    @property
     def size(self) -> int:
-        packed = any(is_compressed(path.name) for path in self.paths)
-        return 0 if packed else sum(path.stat().st_size for path in self.paths)
+        return 0 if any(is_compressed(path.name) for path in self.paths) else self.file_bytes
 
     def pieces(self) -> Iterator[Piece]:
         for path in self.paths:

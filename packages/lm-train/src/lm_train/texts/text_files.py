@@ -57,10 +57,11 @@ def read_pieces(
             yield from split_documents(_decoded(blocks, name), separator)
 
 
-def check_file(path: Path | str, name: str) -> None:
-    """Raises the `SourceError` of the first fault of a plain text file."""
+def check_file(path: Path | str, name: str, *, field: str, from_line: int = 0) -> None:
+    """Raises the `SourceError` of the first fault of a file; of JSON lines those before `from_line` are taken for sound."""
     with _opened(path, name) as file:
-        for _ in _decoded(unpacked(file, name), name):
+        blocks = unpacked(file, name)
+        for _ in _json_documents(blocks, name, field, from_line) if from_line else _decoded(blocks, name):
             pass
 
 
@@ -180,9 +181,9 @@ def _decode(
         ) from error
 
 
-def _json_documents(blocks: Iterator[bytes], name: str, field: str) -> Iterator[str]:
+def _json_documents(blocks: Iterator[bytes], name: str, field: str, from_line: int = 1) -> Iterator[str]:
     for number, line in enumerate(_lines(blocks), start=1):
-        if not line.strip():
+        if number < from_line or not line.strip():
             continue
         try:
             row = json.loads(line)

@@ -7,7 +7,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from typing import Any
 
-from lm_train.texts.blocks import Blocks, is_plain
+from lm_train.texts.blocks import Blocks, files_in_blocks, size_of_all
 from lm_train.texts.sources import Files, Source
 from lm_train.texts.text_files import groups
 
@@ -30,13 +30,10 @@ def scan_texts(sources: list[Source], by_character: bool, progress: Progress | N
     """Reads every text from its start to its end; raises the `SourceError` of the first fault."""
     rows, documents, text_bytes = [], 0, 0
     characters: set[str] = set()
+    if (files := files_in_blocks(sources, [])) and not by_character:
+        return _scan_blocks(files[0], progress)
     total = 0 if any(source.size == 0 for source in sources) else sum(source.size for source in sources)
     for source in sources:
-        if is_plain(source) and not by_character:
-            row = _scanned(source, text_bytes, total, progress)
-            rows.append(row)
-            documents, text_bytes = documents + row["documents"], text_bytes + row["bytes"]
-            continue
         digest, found, size = hashlib.sha256(), 0, 0
         for pieces in groups(source.pieces(), READ_AT_ONCE):
             # no byte of UTF-8 is 0xFF: where documents end is part of the hash
@@ -64,11 +61,12 @@ def scan_texts(sources: list[Source], by_character: bool, progress: Progress | N
     return Scan(rows, documents, text_bytes, frozenset(characters))
 
 
-def _scanned(source: Files, before: int, total: int, progress: Progress | None) -> dict[str, Any]:
-    """The row of a plain source, of which `before` bytes of text were read before."""
-    blocks = Blocks([source], BLOCK_BYTES)
+def _scan_blocks(sources: list[Files], progress: Progress | None) -> Scan:
+    blocks, file_bytes, size = Blocks(sources, BLOCK_BYTES), sum(each.file_bytes for each in sources), 0
     for block in blocks:
+        size = block.start + block.documents.text_bytes
         if progress:
-            size = before + block.read[0]["bytes"]
-            progress("read", size, max(total, size) if total else 0)
-    return blocks.read[0]
+            progress("read", size, size_of_all(size, block.file_bytes, file_bytes))
+    if progress and sources:
+        progress("read", size, size)
+    return Scan(blocks.read, sum(row["documents"] for row in blocks.read), size, frozenset())

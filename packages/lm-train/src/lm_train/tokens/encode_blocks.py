@@ -1,4 +1,4 @@
-"""Blocks of documents -> ids in shards: what `encode_documents.py` does, for plain text files, without a Python string between.
+"""Blocks of documents -> ids in shards: what `encode_documents.py` does, for files that come in blocks, without a Python string between.
 
 Three steps at once, each some blocks ahead of the next: one thread reads (and hashes), one a processor encodes a block (two threads for the same
 block would have a cache of words each, for every block at work), one writes (and hashes). All of them run without the GIL.
@@ -7,13 +7,14 @@ block would have a cache of words each, for every block at work), one writes (an
 from __future__ import annotations
 
 from collections.abc import Iterator
+from itertools import chain
 from typing import Any
 
 from lm_tokenizer import EncodedDocuments, Tokenizer
 
 from lm_train.processors import usable_cpus
 from lm_train.read_ahead import one_ahead, worked_ahead
-from lm_train.texts.blocks import Block, Blocks
+from lm_train.texts.blocks import Block, Blocks, size_of_all
 from lm_train.texts.sources import Files
 from lm_train.texts.text_scan import Progress
 from lm_train.tokens.dataset_writer import SplitWriter
@@ -23,8 +24,8 @@ from lm_train.tokens.partial import Partial
 BLOCK_BYTES = 1 << 23  # two of them, their ids and what is read ahead lie in a processor's last cache
 BLOCKS_AT_ONCE = 8  # at most: memory is a few blocks for each
 Read = list[dict[str, Any]]
-RuledBlock = tuple[Block, HeldOut | None, Read]
-"""A block, the rule that splits it (None: it is held out whole), and what was read of each source up to its end."""
+RuledBlock = tuple[Block, HeldOut | None, Read, int]
+"""A block, the rule that splits it (None: it is held out whole), what was read of each source up to its end, and the bytes of their files."""
 
 
 def encode_blocks(
@@ -33,7 +34,7 @@ def encode_blocks(
     end_id: int | None,
     files: tuple[list[Files], list[Files]],
     rule: HeldOut,
-    total: int,
+    total: int | None,
     shard_tokens: int,
     progress: Progress | None,
 ) -> tuple[dict[str, SplitWriter], Read]:
@@ -41,7 +42,7 @@ def encode_blocks(
     that `rule` splits, and those that are held out whole; of the former what was read comes back, too.
 
     The text up to the mark is read and compared, but not encoded; where it is another one, the work begins anew.
-    `progress("encode", done, total)` in bytes of text, of which `total` need not be exact.
+    `progress("encode", done, total)` in bytes of text; a `total` that is None is estimated.
     """
     train, valid = (Blocks(texts, BLOCK_BYTES) for texts in files)
     blocks = _ruled(train, valid, rule)
@@ -50,16 +51,19 @@ def encode_blocks(
         tokenizer.save(partial.path)
         blocks = _ruled(train, valid, rule)
 
+    file_bytes = sum(source.file_bytes for source in chain(*files))
     cpus = usable_cpus()
     at_once = min(cpus, BLOCKS_AT_ONCE)
 
-    def encoded(each: RuledBlock) -> tuple[list[tuple[str, EncodedDocuments]], Read]:
-        block, held_out, read = each
+    def encoded(each: RuledBlock) -> tuple[list[tuple[str, EncodedDocuments]], Read, int]:
+        block, held_out, read, bytes_read = each
         parts = split_block(block, held_out) if held_out else [("valid", block.documents)]
         threads = -(-cpus // at_once)
-        return [
-            (split, part.encode(tokenizer, append=end_id, threads=threads)) for split, part in parts
-        ], read
+        return (
+            [(split, part.encode(tokenizer, append=end_id, threads=threads)) for split, part in parts],
+            read,
+            bytes_read,
+        )
 
     writers = {
         split: partial.writer(split, tokenizer.vocab_size, shard_tokens) for split in ("train", "valid")
@@ -67,13 +71,14 @@ def encode_blocks(
     done, marked = partial.text_bytes, partial.groups
     try:
         results = worked_ahead(encoded, one_ahead(blocks), at_once)
-        for number, (parts, read) in enumerate(results, marked + 1):
+        for number, (parts, read, bytes_read) in enumerate(results, marked + 1):
             for split, part in parts:
                 writers[split].append(part.ids, part.ends, part.text_ends, part.text_bytes, part.largest_id)
                 done += part.text_bytes
             partial.mark_if_due(number, done, writers, read)
             if progress:
-                progress("encode", done, max(done, total))
+                estimate = size_of_all(done, bytes_read, file_bytes)
+                progress("encode", done, estimate if total is None else max(done, total))
         if progress:
             progress("encode", done, done)
         for writer in writers.values():
@@ -86,16 +91,16 @@ def encode_blocks(
 
 def _ruled(train: Blocks, valid: Blocks, rule: HeldOut) -> Iterator[RuledBlock]:
     for block in train:
-        yield block, rule, block.read
+        yield block, rule, block.read, block.file_bytes
     for block in valid:
-        yield block, None, train.read + block.read
+        yield block, None, train.read + block.read, train.file_bytes + block.file_bytes
 
 
 def _is_as_marked(partial: Partial, blocks: Iterator[RuledBlock], progress: Progress | None) -> bool:
     """Takes the blocks up to the mark; whether they are the text whose ids are there."""
     done, read = 0, None
     for _ in range(partial.groups):
-        block, _, read = next(blocks, (None, None, None))
+        block, _, read, _ = next(blocks, (None, None, None, 0))
         if block is None:
             return False
         done += block.documents.text_bytes

@@ -4,9 +4,8 @@
 //! [`encode`] turns text files of any size into one, a window of text at a time. A document ends at a separator, or
 //! with its file. A long document is cut only where its pretokens allow it, so the ids are those of the whole.
 //!
-//! `reader` makes windows of the sources (`lines`: of JSON lines), `window` has what becomes of one, `sink` the file and
+//! `reader` makes windows of the sources (of JSON lines: `json_lines`), `window` has what becomes of one, `sink` the file and
 //! its facts; `pipeline` shares the work among threads.
-mod lines;
 mod pipeline;
 mod reader;
 mod sink;

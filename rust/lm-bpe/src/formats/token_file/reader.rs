@@ -4,7 +4,7 @@ use std::path::{Path, PathBuf};
 
 use super::super::error::io;
 use super::Layout;
-use super::lines::Lines;
+use crate::json_lines::Lines;
 use crate::open::open;
 use crate::{Error, Pattern, SpecialTokens, Windows};
 

@@ -3,10 +3,10 @@ use std::path::Path;
 
 use super::super::error::wrong;
 use super::Layout;
-use super::lines::document;
 use super::reader::Window;
 use crate::encode::moved;
 use crate::ids::{Ids, Packed};
+use crate::json_lines::document;
 use crate::{Encoder, Error, Part, SpecialTokens};
 
 /// What a window of text became. `bytes`, the ids as they stand in the file, lack only the id to be appended to a

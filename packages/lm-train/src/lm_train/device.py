@@ -56,11 +56,10 @@ def choose_device(kind: str, dtype: str, threads: int | None) -> Device:
         )
     if dtype == "auto":
         chosen = _fast_dtype(kind)
-        reasons.append(
-            "float32 is the safe choice there"
-            if chosen == torch.float32
-            else f"{_short(chosen)} is fast there"
-        )
+        safe = chosen == torch.float32
+        reasons.append("float32 is the safe choice there" if safe else f"{_short(chosen)} is fast there")
+        if kind == "cpu" and _cpu_has_matrix_units():
+            reasons.append("its AMX units are used with --dtype bfloat16, which is faster")
     else:
         chosen = {"float32": torch.float32, "bfloat16": torch.bfloat16, "float16": torch.float16}[dtype]
         reasons.append("dtype as asked")
@@ -76,6 +75,12 @@ def _fast_dtype(kind: str) -> torch.dtype:
     if torch.cuda.is_bf16_supported(including_emulation=False):
         return torch.bfloat16
     return torch.float16 if torch.cuda.get_device_capability() >= _FLOAT16_UNITS else torch.float32
+
+
+def _cpu_has_matrix_units() -> bool:
+    """Whether this CPU multiplies matrices of bfloat16 by AMX: measured there, steps take 0.7 of the time (docs/performance.md)."""
+    known = hasattr(torch.cpu, "get_capabilities")  # not in every torch that is supported
+    return known and bool(torch.cpu.get_capabilities().get("amx_bf16"))
 
 
 def _short(dtype: torch.dtype) -> str:

@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from lm_train import cli
-from lm_train.budget import MEASURED_STEPS, Budget
+from lm_train.budget import MEASURED_STEPS, RECENT_STEPS, Budget
 from lm_train.config import ModelOptions, ScheduleConfig, TrainConfig
 from lm_train.due import Due
 from lm_train.run import resume, train
@@ -53,6 +53,58 @@ def test_steps_that_become_slower_shorten_the_plan():
     fast = simulate(timed(ScheduleConfig()), lambda step: 0.1)[1]
     slow = simulate(timed(ScheduleConfig()), lambda step: 0.1 if step < 100 else 0.3)[1]
     assert 100 < slow < fast
+
+
+def run_through(budget, step_seconds):
+    """(seconds, the rates' factors, the plans) of a whole run whose step `i` takes `step_seconds(i)`."""
+    step, seconds, factors, plans, recent = 0, 0.0, [], [], []
+    while True:
+        latest = recent[-RECENT_STEPS:]
+        if not plans:
+            plan = budget.plan(step, seconds, sum(latest) / len(latest) if latest else 0.0)
+        else:
+            plan = budget.planned_again(step, seconds, latest, plans[-1])
+        if plan is not None:
+            plans, recent = [*plans, plan], [] if plans else recent
+        if plans and step >= plans[-1]:
+            return seconds, factors, plans
+        factors.append(budget.factor(step, plans[-1] if plans else None))
+        recent.append(step_seconds(step))
+        seconds += recent[-1]
+        step += 1
+
+
+@pytest.mark.parametrize("name", ["wsd", "cosine", "linear"])
+@pytest.mark.parametrize("later", [0.03, 0.05, 0.2, 0.5, 2.0])
+@pytest.mark.parametrize("share", [0.4, 0.7])
+def test_a_machine_that_changes_its_speed_still_ends_in_time_and_at_the_floor(name, later, share):
+    budget = timed(ScheduleConfig(name=name, warmup=20, decay=0.7), seconds=150.0)
+    seconds, factors, plans = run_through(budget, lambda step: 0.1 if step < share * 1_500 else later)
+    assert 0.88 * 150 <= seconds <= 1.12 * 150
+    assert 2 <= len(plans) <= 4
+    assert factors[-1] <= (0.05 if later < 1 else 0.3)  # 20 times slower: no steps are left to decay in
+    assert max(factors) == 1.0
+
+
+def test_a_plan_that_nearly_keeps_its_time_is_kept():
+    budget = timed(ScheduleConfig(warmup=20, decay=0.7), seconds=150.0)
+    for seconds in (0.09, 0.11):
+        _, _, plans = run_through(budget, lambda step, late=seconds: 0.1 if step < 600 else late)
+        assert len(plans) == 1
+    short = timed(ScheduleConfig(warmup=2, decay=0.7), seconds=12.0)
+    assert len(run_through(short, lambda step: 0.1 if step < 60 else 0.2)[2]) == 1  # by less than 10 s
+    for one_in_many in (
+        lambda step: 8.0 if step == 700 else 0.1,
+        lambda step: 0.5 if step % 10 == 0 else 0.1,
+    ):
+        assert len(run_through(budget, one_in_many)[2]) == 1
+    seconds, _, plans = run_through(budget, lambda step: 60.0 if step == 700 else 0.1)
+    assert len(plans) == 2
+    assert abs(seconds - 150) <= 15
+    assert Budget.of(TrainConfig(steps=70)).planned_again(30, 500.0, [9.0] * RECENT_STEPS, 70) is None
+    assert budget.planned_again(1_000, 100.0, [9.0] * (RECENT_STEPS - 1), 3_000) is None
+    assert budget.planned_again(1_000, 100.0, [9.0] * RECENT_STEPS, 3_000) == 1_006
+    assert budget.planned_again(1_000, 160.0, [9.0] * RECENT_STEPS, 3_000) == 1_000  # the time is over
 
 
 def test_cosine_is_planned_at_the_end_of_its_warm_up():

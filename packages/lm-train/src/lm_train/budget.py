@@ -3,18 +3,23 @@
 A budget in steps or tokens is known at step 0. A budget in minutes is not: how many steps fit is only known once steps have been
 timed. But as long as the learning rate does not depend on the length of the run (warm-up and the constant part of wsd), nothing has
 to be known: so the plan, the total number of steps, is made at the last moment before the decay begins, from the time that steps
-took, and never changed afterwards. It is saved in every checkpoint from then on, which is what makes a resumed run exact.
+took. It is saved in every checkpoint from then on, which is what makes a resumed run exact. It is made again only where steps have
+become so much slower or faster (a laptop that grows hot, a machine that others use) that the run would miss its time by a tenth.
 """
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
+from statistics import fmean, median
 
 from lm_core.schedule import constant, cosine, linear, wsd
 
 from lm_train.config import ScheduleConfig, TrainConfig
 
 MEASURED_STEPS = 10  # steps that must have been timed before they are trusted
+RECENT_STEPS = 20  # steps whose mean time predicts the next ones'
+_MISSED_SHARE, _MISSED_SECONDS = 0.1, 10.0  # of the time budget: a plan that misses it by both is made again
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -46,6 +51,23 @@ class Budget:
         if total is None or step < MEASURED_STEPS:
             return None
         return total if step + 1 > self._free_steps(total) or seconds >= self.seconds else None
+
+    def planned_again(self, step: int, seconds: float, recent: Sequence[float], total: int) -> int | None:
+        """Another total, where a run of `total` steps would miss its time by a tenth and 10 s; else None.
+
+        `recent`: what steps took since the last plan, of which it waits for `RECENT_STEPS`. Their mean and their median must both say so, and
+        the one that changes less is taken: one slow step is no slow machine. The learning rate follows the new plan from where the run stands.
+        """
+        if self.seconds is None or len(recent) < RECENT_STEPS or step >= total:
+            return None
+        left = self.seconds - seconds
+        fast, slow = sorted((fmean(recent), median(recent)))
+        tolerated = max(_MISSED_SHARE * self.seconds, _MISSED_SECONDS)
+        if (total - step) * fast - left > tolerated:
+            return step + max(0, round(left / fast))
+        if (total - step) * slow - left < -tolerated:
+            return step + round(left / slow)
+        return None
 
     def _free_steps(self, total: int) -> int:
         """Steps at the start of a run of `total` steps whose learning rate does not depend on `total`."""

@@ -87,12 +87,9 @@ class Loop:
 
     def _at_the_end(self) -> bool:
         """Whether all steps are done; makes the plan when its time has come."""
-        s, state = self.s, self.s.state
-        if state.total_steps is None:
-            state.total_steps = s.budget.plan(state.step, state.seconds, s.step_seconds)
-            if state.total_steps is not None and s.budget.steps is None:
-                s.run.log(f"plan: {state.total_steps} steps, made at step {state.step}")
-                self.save()  # a run killed from here on still ends its decay at the same step
+        state = self.s.state
+        if self.s.plan():
+            self.save()  # a run killed from here on still ends its decay at the same step
         return state.total_steps is not None and state.step >= state.total_steps
 
     def _step(self) -> StepResult:

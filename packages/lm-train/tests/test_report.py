@@ -9,7 +9,7 @@ from lm_train.config import TrainConfig
 from lm_train.config_file import to_toml
 from lm_train.run_folder import RunFolder
 from lm_train.view.charts import Line, chart, thinned
-from lm_train.view.report import Page, smoothed, write_report
+from lm_train.view.report import Page, read_page, smoothed, write_report
 
 SAMPLE = "<script>alert(1)</script> & so on"
 
@@ -166,6 +166,16 @@ def test_the_samples_shown_are_the_newest_and_some_on_the_way(tmp_path):
     assert steps[:2] == [100, 100]
     assert steps == sorted(steps, reverse=True)
     assert len(steps) <= 14
+
+
+def test_a_closing_sample_that_is_told_twice_is_shown_once(tmp_path):
+    run = finished_run(tmp_path, steps=10)
+    told = {"step": 10, "tokens": 1000, "prompt": "def", "text": f" {SAMPLE}"}
+    with run.samples.open("a") as file:
+        for row in (told, {**told, "text": " other"}, {**told, "prompt": "class"}, told):
+            file.write(json.dumps(row) + "\n")
+    closing = [(row["prompt"], row["text"]) for row in read_page(run).shown_samples if row["step"] == 10]
+    assert closing == [("def", f" {SAMPLE}"), ("def", " other"), ("class", f" {SAMPLE}")]
 
 
 def test_settings_are_written_as_they_are_typed(tmp_path):

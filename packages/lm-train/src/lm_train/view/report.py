@@ -124,7 +124,9 @@ class Page:
         first, last = self.samples[0]["prompt"], self.samples[-1]["step"]
         on_the_way = [row for row in self.samples if row["prompt"] == first and row["step"] < last]
         size = max(1, -(-len(on_the_way) // _SHOWN_SAMPLES))
-        return [row for row in self.samples if row["step"] == last] + on_the_way[::-size]
+        # A run that was stopped after its last step, and resumed, tells of it twice.
+        closing = {(row["prompt"], row["text"]): row for row in self.samples if row["step"] == last}
+        return [*closing.values(), *on_the_way[::-size]]
 
 
 def write_report(*runs: RunFolder, out: Path | None = None) -> Path:

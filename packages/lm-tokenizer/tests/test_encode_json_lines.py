@@ -8,7 +8,14 @@ import numpy as np
 import pytest
 import sample_texts
 import zstandard
-from lm_tokenizer import Tokenizer, TokenizerError, TokenizerFileError
+from lm_tokenizer import (
+    FileAccessError,
+    PretokenCounts,
+    Progress,
+    Tokenizer,
+    TokenizerError,
+    TokenizerFileError,
+)
 from lm_tokenizer.cli import main
 from trained import END, trained
 
@@ -54,6 +61,41 @@ def test_every_line_is_a_document_in_plain_and_in_compressed_files(tmp_path: Pat
     (tmp_path / "c.jsonl.zst").write_bytes(zstandard.compress(data))
     sources = [plain, tmp_path / "b.jsonl.gz", tmp_path / "c.jsonl.zst"]
     check(trained(), sources, DOCUMENTS * 3, tmp_path)
+
+
+def test_a_tokenizer_learns_from_the_field_and_nothing_else(tmp_path: Path):
+    data = lines(DOCUMENTS * 40, note="unrelated words")
+    (tmp_path / "a.jsonl").write_bytes(data)
+    (tmp_path / "b.NDJSON.gz").write_bytes(gzip.compress(data))
+    files = [tmp_path / "a.jsonl", tmp_path / "b.NDJSON.gz"]
+    told: list[Progress] = []
+    learnt = Tokenizer.train(files, vocab_size=400, field="text", progress=told.append)
+    wanted = Tokenizer.train(texts=DOCUMENTS * 80, vocab_size=400)
+    assert learnt.fingerprint == wanted.fingerprint
+    counting = [each for each in told if each.phase == "counting"]
+    assert counting[-1].done == counting[-1].total == sum(path.stat().st_size for path in files)
+    further = wanted.train_further(files, vocab_size=420, field="text")
+    assert further.fingerprint == wanted.train_further(texts=DOCUMENTS * 80, vocab_size=420).fingerprint
+    output = tmp_path / "tokenizer.json"
+    assert main(["train", "--field", "text", "--vocab-size", "400", "-o", str(output), *map(str, files)]) == 0
+    assert Tokenizer.load(output).fingerprint == learnt.fingerprint
+
+
+def test_what_holds_no_field_teaches_nothing(tmp_path: Path, capsys: pytest.CaptureFixture[str]):
+    (tmp_path / "a.jsonl").write_bytes(lines(["one"]) + b'{"title": "two"}\n')
+    counts = PretokenCounts()
+    with pytest.raises(TokenizerFileError, match=r'a\.jsonl.*line 2: the object has no field "text"'):
+        counts.add_files(tmp_path / "a.jsonl", field="text")
+    assert len(counts) == 0
+    with pytest.raises(TokenizerError, match=r"\.jsonl or \.ndjson; .*a\.txt is called otherwise"):
+        counts.add_files(tmp_path / "a.txt", field="text")
+    with pytest.raises(TokenizerError, match="give files"):
+        Tokenizer.train(texts=["a"], field="text")
+    with pytest.raises(FileAccessError, match=r"none\.jsonl"):
+        counts.add_files(tmp_path / "none.jsonl", field="text")
+    missing = ["train", "--field", "body", "-o", str(tmp_path / "t.json"), str(tmp_path / "a.jsonl")]
+    assert main(missing) == 2
+    assert 'line 1: the object has no field "body"' in capsys.readouterr().err
 
 
 def test_blank_lines_and_empty_texts_are_no_documents(tmp_path: Path):

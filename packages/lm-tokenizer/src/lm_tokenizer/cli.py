@@ -75,6 +75,7 @@ def make_parser() -> argparse.ArgumentParser:
 
     train = commands.add_parser("train", help="learn a tokenizer from text files")
     train.add_argument("files", nargs="+", metavar="FILE", help="text to learn from; - is standard input")
+    train.add_argument("--field", metavar="NAME", help="files are JSON lines with the text in this field")
     train.add_argument("-o", "--output", required=True, help="tokenizer.json to write, or an existing folder")
     train.add_argument(
         "--vocab-size", type=int, default=32_000, metavar="N", help="ids in all (default: 32000)"

@@ -25,6 +25,7 @@ def run_train(options: argparse.Namespace) -> None:
     if options.start is None:
         tokenizer = Tokenizer.train(
             files=options.files,
+            field=options.field,
             vocab_size=options.vocab_size,
             pattern=options.pattern or "gpt2",
             special_tokens=options.special or ["<|endoftext|>"],
@@ -37,6 +38,7 @@ def run_train(options: argparse.Namespace) -> None:
             raise TokenizerError("--start has a pattern already; leave --pattern out")
         tokenizer = Tokenizer.load(options.start).train_further(
             files=options.files,
+            field=options.field,
             vocab_size=options.vocab_size,
             special_tokens=options.special or [],
             tie_break=options.tie_break,

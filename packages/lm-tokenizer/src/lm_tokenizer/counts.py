@@ -82,13 +82,38 @@ class PretokenCounts:
         self._core.add_texts(batch)
 
     def add_files(
-        self, files: Iterable[StrPath] | StrPath, *, progress: ProgressFunction | None = None
+        self,
+        files: Iterable[StrPath] | StrPath,
+        *,
+        field: str | None = None,
+        progress: ProgressFunction | None = None,
     ) -> None:
         """Counts text files, each cut by itself, on all threads and a window at a time. Bytes that are no UTF-8 count too.
 
-        Files whose names end in `.gz` or `.zst` are unpacked as they are read.
+        Files whose names end in `.gz` or `.zst` are unpacked as they are read. With a `field`, files are JSON lines (`.jsonl`, `.ndjson`), of
+        which only the text in that field of each line's object counts; a line without one is a TokenizerFileError, and nothing is counted.
         """
-        self._core.add_files(paths(files), as_progress(progress))
+        if field is None:
+            self._core.add_files(paths(files), as_progress(progress))
+        else:
+            counts = PretokenCounts(self.pattern, self.special_tokens)
+            counts._add_lines(paths(files), field, progress)
+            self._core.merge(counts._core)
+
+    def _add_lines(self, files: list[str], field: str, progress: ProgressFunction | None) -> None:
+        from lm_tokenizer.documents import DocumentReader  # which imports this module
+
+        for file in files:
+            if not file.lower().removesuffix(".gz").removesuffix(".zst").endswith((".jsonl", ".ndjson")):
+                raise TokenizerError(
+                    f"a field is looked for in JSON lines, in files called .jsonl or .ndjson; {file} is called otherwise"
+                )
+        reader = DocumentReader(files, field=field, hashed=False)
+        sizes = [os.stat(file).st_size for file in files if os.path.exists(file)]
+        for documents in reader:
+            self.add_documents(documents)
+            if progress:
+                progress(Progress("counting", reader.file_bytes, sum(sizes)))
 
     def add_documents(self, documents: Documents) -> None:
         """Counts a block of documents that a `DocumentReader` read, each cut by itself, on all threads."""
@@ -132,6 +157,7 @@ def counted(
     counts: PretokenCounts | None,
     pattern: str,
     special_tokens: Sequence[str],
+    field: str | None,
     progress: ProgressFunction | None,
 ) -> PretokenCounts:
     """The counts of the one source that is given, cut by a pattern and at special tokens."""
@@ -141,10 +167,12 @@ def counted(
         raise TokenizerError(
             f"train from one of files, texts or counts; got {' and '.join(given) or 'none of them'}"
         )
+    if field is not None and files is None:
+        raise TokenizerError("a field is looked for in files of JSON lines; give files, or leave it out")
     if counts is None:
         counts = PretokenCounts(pattern=pattern, special_tokens=special_tokens)
         if files is not None:
-            counts.add_files(files, progress=progress)
+            counts.add_files(files, field=field, progress=progress)
         else:
             counts.add_texts(texts or ())
     counts.check_fits(pattern, special_tokens)

@@ -69,6 +69,7 @@ class Tokenizer:
         counts: PretokenCounts | None = None,
         vocab_size: int = 32_000,
         *,
+        field: str | None = None,
         pattern: str = "gpt2",
         special_tokens: Sequence[str] = ("<|endoftext|>",),
         tie_break: TieBreak = "huggingface",
@@ -82,13 +83,14 @@ class Tokenizer:
         the merges in order, then the special tokens in the given order. Special tokens are cut out of the text and
         take no part in merges. Counts are 64-bit.
 
+        field: files are JSON lines (`.jsonl`, `.ndjson`, also `.gz` or `.zst`), and the text is in this field of a line's object.
         tie_break: which of several most frequent pairs is first. "huggingface" gives the merges of the `tokenizers`
             trainer, "ids" the smaller pair of ids (rustbpe), "greatest" the lexicographically greatest pair of byte
             strings. The result depends on nothing else: not on threads, nor on how the text is cut into files.
         progress: is called with a `Progress` now and then.
         """
         check_numbers(vocab_size, min_frequency)
-        source = counted(files, texts, counts, pattern, special_tokens, progress)
+        source = counted(files, texts, counts, pattern, special_tokens, field, progress)
         keep, special, told = source is counts, listed(special_tokens), as_progress(progress)
         return cls(_rust.Core.train(source._core, keep, vocab_size, special, tie_break, min_frequency, told))
 
@@ -99,6 +101,7 @@ class Tokenizer:
         counts: PretokenCounts | None = None,
         vocab_size: int = 32_000,
         *,
+        field: str | None = None,
         special_tokens: Sequence[str] = (),
         tie_break: TieBreak = "huggingface",
         min_frequency: int = 1,
@@ -113,7 +116,7 @@ class Tokenizer:
         check_numbers(vocab_size, min_frequency)
         new = [token for token in listed(special_tokens) if token not in self.special_tokens]
         cut = [*self.special_tokens, *new]
-        counts = counted(files, texts, counts, self.pattern or "gpt2", cut, progress)
+        counts = counted(files, texts, counts, self.pattern or "gpt2", cut, field, progress)
         core = self._core.train_further(
             counts._core, vocab_size, new, tie_break, min_frequency, as_progress(progress)
         )

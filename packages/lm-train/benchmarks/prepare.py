@@ -3,10 +3,11 @@
     python prepare.py [TEXT] [--vocab-size N] [--repeat N] [--json]      # without TEXT: 1 GB of made-up stories
 
 One row a stage, the best of --repeat runs; and the peak memory of the process that does them all. `encode_file` is lm-tokenizer alone on the same text and tokenizer: the bound for `prepare` with a
-tokenizer at hand. The two take turns, both warm, and what they wrote is deleted when their clock has stopped.
+tokenizer at hand. The two take turns, both warm, and what they wrote is deleted when their clock has stopped. The rows of JSON lines have a quarter of the text; rates are of its bytes as text.
 """
 
 import argparse
+import gzip
 import json
 import os
 import platform
@@ -18,6 +19,7 @@ from collections.abc import Callable
 from pathlib import Path
 
 import lm_train
+import zstandard
 from lm_tokenizer import Tokenizer
 from lm_train import TokenDataset, prepare
 from lm_train.texts.stories import stories
@@ -35,19 +37,32 @@ def timed(repeat: int, work: Callable[[int], object]) -> list[float]:
 
 
 def given_in_turns(
-    repeat: int, text: Path, tokenizer: Tokenizer, folder: Path
+    repeat: int, text: Path, tokenizer: Tokenizer, folder: Path, **documents: str
 ) -> tuple[list[float], list[float]]:
-    """Seconds of `prepare` and of `encode_file`, after one round that is not counted: both learn the words of a text."""
+    """Seconds of `prepare` and of `encode_file`, after one round that is not counted: both learn the words of a text.
+
+    `documents`: how `encode_file` tells them apart, a `separator` or a `field`.
+    """
     target = folder / "given"
     prepared, encoded = [], []
     for _ in range(repeat + 1):
         prepared.append(seconds(lambda: prepare(text, target, tokenizer=tokenizer)))
         shutil.rmtree(target)
-        encoded.append(
-            seconds(lambda: tokenizer.encode_file(text, target, separator=END_OF_TEXT, append=END_OF_TEXT))
-        )
+        encoded.append(seconds(lambda: tokenizer.encode_file(text, target, append=END_OF_TEXT, **documents)))
         target.unlink()
     return prepared[1:], encoded[1:]
+
+
+def as_lines(text: Path, folder: Path, size: int) -> tuple[list[Path], int]:
+    """About `size` bytes of a text's documents as JSON lines: plain, .gz and .zst, and the bytes of text in them."""
+    with open(text, encoding="utf-8", newline="") as file:
+        documents = [each.removeprefix("\n") for each in file.read(size).split(END_OF_TEXT)]
+    lines = "".join(json.dumps({"text": each}) + "\n" for each in documents if each).encode()
+    packed = {"": lines, ".gz": gzip.compress(lines, 6), ".zst": zstandard.compress(lines, 3)}
+    paths = [folder / f"lines.jsonl{ending}" for ending in packed]
+    for path, content in zip(paths, packed.values(), strict=True):
+        path.write_bytes(content)
+    return paths, sum(len(each.encode()) for each in documents)
 
 
 TOLD = 20_000_000
@@ -91,13 +106,20 @@ def main() -> None:
         rows = {"prepare, tokenizer trained": timed(options.repeat, whole)}
         dataset = TokenDataset(folder / "whole-0")
         tokenizer = dataset.load_tokenizer()
-        prepared, encoded = given_in_turns(options.repeat, text, tokenizer, folder)
+        prepared, encoded = given_in_turns(options.repeat, text, tokenizer, folder, separator=END_OF_TEXT)
         rows |= {"prepare, tokenizer given": prepared, "encode_file alone": encoded}
         rows["prepare again, nothing changed"] = timed(options.repeat, lambda _: whole(0))
         rows["verify"] = timed(options.repeat, lambda _: dataset.verify())
         peak = resource.getrusage(resource.RUSAGE_SELF).ru_maxrss / 1024  # before torch, which batches need
         batches = lm_train.Batches(dataset, context=256, batch=8, seed=0)
         reading = timed(options.repeat, lambda _: [batches.batch(step) for step in range(options.steps)])
+        lines, in_lines = as_lines(text, folder, size // 4)
+        of_lines = {
+            path.name.removeprefix("lines"): given_in_turns(
+                options.repeat, path, tokenizer, folder, field="text"
+            )
+            for path in lines
+        }
         result = {
             "machine": f"{platform.machine()}, {os.cpu_count()} cores, Python {platform.python_version()}",
             "bytes": size,
@@ -116,12 +138,24 @@ def main() -> None:
             same | {"measure": "prepare", "runs": at_hand},
             same | {"measure": "all of it", "runs": learnt},
         ]
+        for ending, taken in of_lines.items():
+            runs = zip(("prepare, tokenizer given", "encode_file alone"), taken, strict=True)
+            kept.append(
+                same
+                | {"case": f"{in_lines / 1e6:.0f} MB of text in {ending}", "measure": "prepare"}
+                | {"runs": {name: [in_lines / 1e6 / each for each in times] for name, times in runs}}
+            )
         kept.append(memory | {"runs": {"this process": [result["peak"]]}})
         print(json.dumps({"rows": kept}))
         return
     print(f"{result['machine']}; {size / 1e6:.1f} MB of text, {dataset.tokens():,} tokens")
     for stage, least in best.items():
         print(f"{stage:32} {least:8.2f} s {size / 1e6 / least:8.1f} MB/s")
+    for ending, (prepared, encoded) in of_lines.items():
+        print(f"{f'{ending}: prepare':32} {min(prepared):8.2f} s {in_lines / 1e6 / min(prepared):8.1f} MB/s")
+        print(
+            f"{f'{ending}: encode_file':32} {min(encoded):8.2f} s {in_lines / 1e6 / min(encoded):8.1f} MB/s"
+        )
     print(f"{'peak memory':32} {result['peak']:8.0f} MB")
     print(f"{'batch of 8 x 256':32} {1e6 * min(reading) / options.steps:8.0f} us")
 

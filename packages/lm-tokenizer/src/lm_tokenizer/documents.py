@@ -31,9 +31,11 @@ BLOCK_BYTES = 1 << 22
 class DocumentReader:
     """Iterates over the documents of text files in order, in blocks (`Documents`). The same files give the same blocks.
 
-    With a `field`, `.jsonl` and `.ndjson` files hold a JSON object a line, in whose field a document is. In all others a document ends at each `separator` and at the end of its file; without a separator each file is one. Left out of the text: the one line
+    A document ends at each `separator` and at the end of its file; without a separator each file is one. Left out of the text: the one line
     end that may follow a separator, and a byte order mark at a file's start. What holds nothing but white space is no document.
-    The text is UTF-8: any other byte, and NUL, is a TokenizerFileError that names file and place (or the line, with what is wrong in it). `.gz` and `.zst` are unpacked as they are read.
+    With a `field`, `.jsonl` and `.ndjson` files are JSON lines instead: in that field of each line's object is a document.
+    `.gz` and `.zst` are unpacked as they are read. Text is UTF-8: any other byte, and NUL in what is no JSON, is a TokenizerFileError that
+    names file and place, as is a line without the field.
 
     block_bytes: how much text a block holds, as a rule; memory is a few of them. A longer document goes on in the next block, cut where
         every pattern ends a pretoken, so that the ids are those of the whole. A document of JSON lines is always whole.

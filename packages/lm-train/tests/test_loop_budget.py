@@ -5,7 +5,7 @@ from dataclasses import replace
 
 import pytest
 from lm_train import cli
-from lm_train.budget import MEASURED_STEPS, RECENT_STEPS, Budget
+from lm_train.budget import MEASURED_STEPS, Budget, Pace
 from lm_train.config import ModelOptions, ScheduleConfig, TrainConfig
 from lm_train.due import Due
 from lm_train.run import resume, train
@@ -57,21 +57,47 @@ def test_steps_that_become_slower_shorten_the_plan():
 
 def run_through(budget, step_seconds):
     """(seconds, the rates' factors, the plans) of a whole run whose step `i` takes `step_seconds(i)`."""
-    step, seconds, factors, plans, recent = 0, 0.0, [], [], []
+    step, seconds, factors, plans, pace = 0, 0.0, [], [], Pace(budget.seconds)
     while True:
-        latest = recent[-RECENT_STEPS:]
         if not plans:
-            plan = budget.plan(step, seconds, sum(latest) / len(latest) if latest else 0.0)
+            plan = budget.plan(step, seconds, pace.mean)
         else:
-            plan = budget.planned_again(step, seconds, latest, plans[-1])
+            plan = budget.planned_again(step, seconds, pace, plans[-1])
         if plan is not None:
-            plans, recent = [*plans, plan], [] if plans else recent
+            plans.append(plan)
+            pace.begin_again()
         if plans and step >= plans[-1]:
             return seconds, factors, plans
         factors.append(budget.factor(step, plans[-1] if plans else None))
-        recent.append(step_seconds(step))
-        seconds += recent[-1]
+        taken = step_seconds(step)
+        pace.add(taken)
+        seconds += taken
         step += 1
+
+
+def paced(step_seconds, count, budget_seconds):
+    pace = Pace(budget_seconds)
+    for _ in range(count):
+        pace.add(step_seconds)
+    return pace
+
+
+def test_the_pace_is_that_of_the_last_twentieth_of_the_budget():
+    pace = paced(0.1, 49, 100.0)  # 5 s are waited for
+    assert not pace.known
+    for _ in range(3):
+        pace.add(0.1)
+    assert pace.known
+    assert pace.mean == pytest.approx(0.1)
+    for _ in range(25):
+        pace.add(0.2)
+    assert (pace.mean, pace.median) == pytest.approx((0.2, 0.2))
+    pace.begin_again()
+    assert (pace.known, pace.mean) == (False, 0.0)
+    slow = paced(60.0, MEASURED_STEPS, 100.0)  # however slow: not of fewer steps
+    assert not slow.known
+    slow.add(60.0)
+    assert slow.known
 
 
 @pytest.mark.parametrize("name", ["wsd", "cosine", "linear"])
@@ -101,10 +127,12 @@ def test_a_plan_that_nearly_keeps_its_time_is_kept():
     seconds, _, plans = run_through(budget, lambda step: 60.0 if step == 700 else 0.1)
     assert len(plans) == 2
     assert abs(seconds - 150) <= 15
-    assert Budget.of(TrainConfig(steps=70)).planned_again(30, 500.0, [9.0] * RECENT_STEPS, 70) is None
-    assert budget.planned_again(1_000, 100.0, [9.0] * (RECENT_STEPS - 1), 3_000) is None
-    assert budget.planned_again(1_000, 100.0, [9.0] * RECENT_STEPS, 3_000) == 1_006
-    assert budget.planned_again(1_000, 160.0, [9.0] * RECENT_STEPS, 3_000) == 1_000  # the time is over
+    slow = paced(9.0, 12, 150.0)
+    assert slow.known
+    assert Budget.of(TrainConfig(steps=70)).planned_again(30, 500.0, slow, 70) is None
+    assert budget.planned_again(1_000, 100.0, paced(9.0, 10, 150.0), 3_000) is None
+    assert budget.planned_again(1_000, 100.0, slow, 3_000) == 1_006
+    assert budget.planned_again(1_000, 160.0, slow, 3_000) == 1_000  # the time is over
 
 
 def test_cosine_is_planned_at_the_end_of_its_warm_up():

@@ -9,17 +9,48 @@ become so much slower or faster (a laptop that grows hot, a machine that others 
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections import deque
 from dataclasses import dataclass
-from statistics import fmean, median
+from statistics import median
 
 from lm_core.schedule import constant, cosine, linear, wsd
 
 from lm_train.config import ScheduleConfig, TrainConfig
 
 MEASURED_STEPS = 10  # steps that must have been timed before they are trusted
-RECENT_STEPS = 20  # steps whose mean time predicts the next ones'
 _MISSED_SHARE, _MISSED_SECONDS = 0.1, 10.0  # of the time budget: a plan that misses it by both is made again
+
+
+class Pace:
+    """What steps took lately: those of the last twentieth of a time budget, for a machine that others use too is now slower, now faster."""
+
+    def __init__(self, budget_seconds: float | None) -> None:
+        self._window = (budget_seconds or 0.0) / 20
+        self.begin_again()
+
+    def begin_again(self) -> None:
+        """Forget what steps took so far."""
+        self._times: deque[float] = deque()
+        self._taken = 0.0
+        self.known = False
+        """Whether there were steps for all of that time."""
+
+    def add(self, seconds: float) -> None:
+        """One more step, in O(1) on average."""
+        self._times.append(seconds)
+        self._taken += seconds
+        while len(self._times) > MEASURED_STEPS and self._taken - self._times[0] >= self._window:
+            self._taken -= self._times.popleft()
+            self.known = True
+
+    @property
+    def mean(self) -> float:
+        """Seconds a step, 0 before the first."""
+        return self._taken / len(self._times) if self._times else 0.0
+
+    @property
+    def median(self) -> float:
+        return median(self._times)
 
 
 @dataclass(frozen=True, kw_only=True)
@@ -52,16 +83,16 @@ class Budget:
             return None
         return total if step + 1 > self._free_steps(total) or seconds >= self.seconds else None
 
-    def planned_again(self, step: int, seconds: float, recent: Sequence[float], total: int) -> int | None:
+    def planned_again(self, step: int, seconds: float, pace: Pace, total: int) -> int | None:
         """Another total, where a run of `total` steps would miss its time by a tenth and 10 s; else None.
 
-        `recent`: what steps took since the last plan, of which it waits for `RECENT_STEPS`. Their mean and their median must both say so, and
-        the one that changes less is taken: one slow step is no slow machine. The learning rate follows the new plan from where the run stands.
+        The mean and the median of the `pace` since the last plan must both say so, and the one that changes less is taken: one slow step is no
+        slow machine. The learning rate follows the new plan from where the run stands.
         """
-        if self.seconds is None or len(recent) < RECENT_STEPS or step >= total:
+        if self.seconds is None or not pace.known or step >= total:
             return None
         left = self.seconds - seconds
-        fast, slow = sorted((fmean(recent), median(recent)))
+        fast, slow = sorted((pace.mean, pace.median))
         tolerated = max(_MISSED_SHARE * self.seconds, _MISSED_SECONDS)
         if (total - step) * fast - left > tolerated:
             return step + max(0, round(left / fast))

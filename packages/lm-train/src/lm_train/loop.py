@@ -98,8 +98,7 @@ class Loop:
         factor = s.budget.factor(step, s.state.total_steps)
         with s.ranks.order(Order.STEP, step, factor), s.profiled(), s.ranges("step"):
             result = run_step(s, step, factor)
-        s.recent.append(time.perf_counter() - started)
-        s.state.seconds += s.recent[-1]
+        s.timed(time.perf_counter() - started)
         return result
 
     def _record(self, result: StepResult) -> None:

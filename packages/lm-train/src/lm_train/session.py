@@ -17,7 +17,7 @@ from lm_tokenizer import Tokenizer
 
 from lm_train.background import Background
 from lm_train.batches import ValidationWindows
-from lm_train.budget import RECENT_STEPS, Budget
+from lm_train.budget import Budget, Pace
 from lm_train.config import TrainConfig
 from lm_train.config_file import to_settings
 from lm_train.corpus import MixedIn
@@ -39,6 +39,8 @@ from lm_train.view.display import Display, Status
 from lm_train.view.metrics import JsonLines, Loggers, Row
 from lm_train.view.trackers import Trackers
 
+_RECENT_STEPS = 20  # steps of which what is shown is the mean
+
 
 @dataclass
 class Session:
@@ -59,15 +61,14 @@ class Session:
     lines: tuple[JsonLines, JsonLines] = field(init=False)
     """metrics.jsonl, which is one of `metrics`, and samples.jsonl."""
     closing: bool = False
-    planned_at: int = 0
-    """The step of the last plan that this process made."""
     trackers: Trackers = field(default_factory=Trackers)
     notes: list[str] = field(default_factory=list)
-    recent: deque[float] = field(default_factory=lambda: deque(maxlen=RECENT_STEPS))
 
     def __post_init__(self) -> None:
         c = self.config
         self.budget = Budget.of(c)
+        self.recent: deque[float] = deque(maxlen=_RECENT_STEPS)
+        self.pace = Pace(self.budget.seconds)
         self.prompts = prompts_for(c.samples, c.data)
         self.batches = training_batches(c, self.dataset, self.mixed)
         rows = self.ranks.rows(c.batch)
@@ -128,19 +129,24 @@ class Session:
             return max(0.0, self.budget.seconds - s.seconds) if self.budget.seconds else None
         return (s.total_steps - s.step) * self.step_seconds if self.recent else None
 
+    def timed(self, seconds: float) -> None:
+        """A step took so long."""
+        self.recent.append(seconds)
+        self.pace.add(seconds)
+        self.state.seconds += seconds
+
     def plan(self) -> bool:
         """Makes the plan of a time budget when its time has come, or another where steps take another time; whether it did."""
         s, before = self.state, self.state.total_steps
         if before is None:
-            s.total_steps = self.budget.plan(s.step, s.seconds, self.step_seconds)
-        else:
-            since = list(self.recent)[-(s.step - self.planned_at) :] if s.step > self.planned_at else []
-            s.total_steps = self.budget.planned_again(s.step, s.seconds, since, before) or before
+            s.total_steps = self.budget.plan(s.step, s.seconds, self.pace.mean)
+        elif s.step % _RECENT_STEPS == 0:
+            s.total_steps = self.budget.planned_again(s.step, s.seconds, self.pace, before) or before
         if s.total_steps == before or self.budget.steps is not None:
             return False
-        self.planned_at = s.step
-        instead = f" instead of {before:,}: a step takes {self.step_seconds:.3g} s now" if before else ""
+        instead = f" instead of {before:,}: a step takes {self.pace.mean:.3g} s now" if before else ""
         self.run.log(f"plan: {s.total_steps:,} steps, made at step {s.step:,}{instead}")
+        self.pace.begin_again()
         return True
 
     def facts(self) -> dict[str, Any]:

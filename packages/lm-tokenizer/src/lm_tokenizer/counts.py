@@ -106,7 +106,7 @@ class PretokenCounts:
         for file in files:
             if not file.lower().removesuffix(".gz").removesuffix(".zst").endswith((".jsonl", ".ndjson")):
                 raise TokenizerError(
-                    f"a field is looked for in JSON lines, in files called .jsonl or .ndjson; {file} is called otherwise"
+                    f"a field is looked for in JSON lines, in files called .jsonl or .ndjson; {file} is called otherwise: rename it, or leave the field out"
                 )
         reader = DocumentReader(files, field=field, hashed=False)
         sizes = [os.stat(file).st_size for file in files if os.path.exists(file)]

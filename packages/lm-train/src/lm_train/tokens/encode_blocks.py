@@ -70,15 +70,17 @@ def encode_blocks(
     }
     done, marked = partial.text_bytes, partial.groups
     try:
-        results = worked_ahead(encoded, one_ahead(blocks), at_once)
-        for number, (parts, read, bytes_read) in enumerate(results, marked + 1):
-            for split, part in parts:
-                writers[split].append(part.ids, part.ends, part.text_ends, part.text_bytes, part.largest_id)
-                done += part.text_bytes
-            partial.mark_if_due(number, done, writers, read)
-            if progress:
-                estimate = size_of_all(done, bytes_read, file_bytes)
-                progress("encode", done, estimate if total is None else max(done, total))
+        with one_ahead(blocks) as ahead, worked_ahead(encoded, ahead, at_once) as results:
+            for number, (parts, read, bytes_read) in enumerate(results, marked + 1):
+                for split, part in parts:
+                    writers[split].append(
+                        part.ids, part.ends, part.text_ends, part.text_bytes, part.largest_id
+                    )
+                    done += part.text_bytes
+                partial.mark_if_due(number, done, writers, read)
+                if progress:
+                    estimate = size_of_all(done, bytes_read, file_bytes)
+                    progress("encode", done, estimate if total is None else max(done, total))
         if progress:
             progress("encode", done, done)
         for writer in writers.values():

@@ -41,22 +41,23 @@ def encode_documents(
     }
     done, skipped = partial.text_bytes, partial.groups
     try:
-        left = itertools.islice(one_ahead(groups(documents, ENCODED_AT_ONCE)), skipped, None)
-        for number, (group, (ids, offsets)) in enumerate(_encoded(left, tokenizer, engine), skipped + 1):
-            in_split, texts, ends_here = zip(*group, strict=True)
-            sizes = np.array(
-                [len(text) if text.isascii() else len(text.encode()) for text in texts], dtype=np.int64
-            )
-            last = np.array(ends_here)
-            for split, writer in writers.items():
-                chosen = np.array([each == split for each in in_split])
-                of_split, ends = _joined(ids, offsets, chosen, last, end_id)
-                spelled = np.cumsum(sizes[chosen])
-                writer.append(of_split, ends, spelled[last[chosen]], int(sizes[chosen].sum()))
-            done += int(sizes.sum())
-            partial.mark_if_due(number, done, writers)
-            if progress:
-                progress("encode", done, total)
+        with one_ahead(groups(documents, ENCODED_AT_ONCE)) as ahead:
+            left = itertools.islice(ahead, skipped, None)
+            for number, (group, (ids, offsets)) in enumerate(_encoded(left, tokenizer, engine), skipped + 1):
+                in_split, texts, ends_here = zip(*group, strict=True)
+                sizes = np.array(
+                    [len(text) if text.isascii() else len(text.encode()) for text in texts], dtype=np.int64
+                )
+                last = np.array(ends_here)
+                for split, writer in writers.items():
+                    chosen = np.array([each == split for each in in_split])
+                    of_split, ends = _joined(ids, offsets, chosen, last, end_id)
+                    spelled = np.cumsum(sizes[chosen])
+                    writer.append(of_split, ends, spelled[last[chosen]], int(sizes[chosen].sum()))
+                done += int(sizes.sum())
+                partial.mark_if_due(number, done, writers)
+                if progress:
+                    progress("encode", done, total)
         for writer in writers.values():
             writer.close()
     finally:

@@ -82,12 +82,13 @@ def _counted_in_blocks(
     progress: Progress | None,
 ) -> PretokenCounts:
     counts = PretokenCounts(pattern, specials)
-    for block in one_ahead(iter(blocks)):
-        for split, documents in split_block(block, held_out):
-            if split == "train":
-                counts.add_documents(documents)
-        if progress:
-            progress("count words", min(block.start + block.documents.text_bytes, total), total)
+    with one_ahead(iter(blocks)) as ahead:
+        for block in ahead:
+            for split, documents in split_block(block, held_out):
+                if split == "train":
+                    counts.add_documents(documents)
+            if progress:
+                progress("count words", min(block.start + block.documents.text_bytes, total), total)
     return counts
 
 

@@ -80,7 +80,14 @@ def test_pieces_of_a_tensor_give_the_same_bits_as_the_whole(monkeypatch):
         assert torch.equal(mine, other)
 
 
-def test_large_tensors_go_through_the_fused_kernel_and_small_ones_have_the_definitions_bits():
+def test_large_tensors_go_through_the_fused_kernel_and_small_ones_have_the_definitions_bits(monkeypatch):
+    sizes, through = set(), adamw._fused
+
+    def spy(works, group, step):
+        sizes.update(parameter.numel() for parameter, *_ in works)
+        through(works, group, step)
+
+    monkeypatch.setattr(adamw, "_fused", spy)
     fused, plain, theirs = parameters(), parameters(), parameters()
     optimizers = [AdamW(fused), AdamW(plain, fused_kernel=False), torch.optim.AdamW(theirs, fused=True)]
     for step in range(5):
@@ -89,7 +96,7 @@ def test_large_tensors_go_through_the_fused_kernel_and_small_ones_have_the_defin
             optimizer.step()
     for mine, definition, kernel in zip(fused, plain, theirs, strict=True):
         assert torch.equal(mine, kernel if mine.numel() >= adamw.WORTH_FUSING else definition)
-    assert not all(torch.equal(mine, definition) for mine, definition in zip(fused, plain, strict=True))
+    assert sizes == {256, 1000}  # by their bits alone they cannot be told apart on every processor
 
 
 def test_a_state_of_before_the_fused_kernel_goes_on_without_it():

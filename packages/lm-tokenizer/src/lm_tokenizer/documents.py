@@ -83,7 +83,7 @@ class DocumentReader:
 
     @property
     def line(self) -> int:
-        """The line of a file of JSON lines, from 1, that is, or was last, read: where an error is. 0 in a file of text."""
+        """The line of `path`, from 1, that is at fault; 0 where it has no lines, or no fault."""
         return self._core.line
 
     @property

@@ -9,21 +9,20 @@ use memchr::memchr;
 use memchr::memmem::Finder;
 use sha2::{Digest, Sha256};
 
+use super::lines::{Fault, JsonLines};
 use super::{Documents, Piece};
 use crate::formats::error::{io, wrong};
-use crate::json_lines::{Lines, document};
 use crate::open::{open_counted, without_compression};
 use crate::{Error, Pattern};
 
 /// Blocks whose memory is kept in mind.
 const LENT: usize = 4;
-/// Of JSON lines, read at a time.
-const WINDOW: usize = 1 << 18;
 const BYTE_ORDER_MARK: &[u8] = b"\xef\xbb\xbf";
 
 /// Reads the documents of text files, which may be compressed (by their names), a block at a time.
 ///
-/// With a `field`, `.jsonl` and `.ndjson` files have a JSON object a line, in whose field a document is. In all others a document ends at each separator and at the end of its file. The one line end (LF or CR LF) that may follow a
+/// A document ends at each separator and at the end of its file; with a `field`, each line of a `.jsonl` or `.ndjson` file
+/// is one, whose text is in that field of a JSON object. The one line end (LF or CR LF) that may follow a
 /// separator is not part of the text, nor is a byte order mark at the start of a file. What holds no character but
 /// white space is no document. A document that does not end within a block is cut at a place where every pattern ends a
 /// pretoken. The same files give the same blocks.
@@ -52,20 +51,8 @@ enum Source {
     Lines(JsonLines),
 }
 
-type Opened = Box<dyn Read + Send>;
-
-struct JsonLines {
-    field: Arc<str>,
-    lines: Lines<Opened>,
-    /// Some whole lines, and the place in them to go on from.
-    window: Vec<u8>,
-    at: usize,
-    /// Lines before that place.
-    number: u64,
-}
-
 struct Text {
-    opened: Opened,
+    opened: Box<dyn Read + Send>,
     /// What is read and not given out yet, and its place in the file.
     rest: Vec<u8>,
     offset: u64,
@@ -162,7 +149,7 @@ impl DocumentReader {
         &self.path
     }
 
-    /// The line of it, from 1, that is, or was last, read; 0 in what is no JSON lines.
+    /// The line of it, from 1, that is at fault; 0 where it has no lines.
     pub fn line(&self) -> u64 {
         self.line
     }
@@ -177,8 +164,7 @@ impl DocumentReader {
         let kind = without_compression(&self.path).extension().map(|kind| kind.to_ascii_lowercase());
         Ok(Some(match &self.field {
             Some(field) if kind.is_some_and(|kind| kind == "jsonl" || kind == "ndjson") => {
-                let (field, lines) = (Arc::clone(field), Lines::new(opened, WINDOW));
-                Source::Lines(JsonLines { field, lines, window: Vec::new(), at: 0, number: 0 })
+                Source::Lines(JsonLines::new(opened, Arc::clone(field)))
             }
             _ => Source::Text(Text { opened, rest: Vec::new(), offset: 0, after_separator: false, inside: false }),
         }))
@@ -192,22 +178,14 @@ impl DocumentReader {
         pieces: &mut Vec<Piece>,
     ) -> Result<bool, Error> {
         while text.len() < self.block {
-            if source.at == source.window.len() {
-                source.at = 0;
-                if !source.lines.next(&mut source.window).map_err(|error| io(&self.path, &error))? {
-                    return Ok(false);
+            let found = source.next().map_err(|fault| match fault {
+                Fault::Unread(error) => io(&self.path, &error),
+                Fault::Line { number, problem } => {
+                    self.line = number;
+                    wrong(&self.path, format!("line {number}"), problem)
                 }
-            }
-            let rest = &source.window[source.at..];
-            let line = &rest[..memchr(b'\n', rest).unwrap_or(rest.len())];
-            source.at = (source.at + line.len() + 1).min(source.window.len());
-            source.number += 1;
-            if line.trim_ascii().is_empty() {
-                continue;
-            }
-            self.line = source.number;
-            let found = document(line, &source.field)
-                .map_err(|problem| wrong(&self.path, format!("line {}", self.line), problem))?;
+            })?;
+            let Some(found) = found else { return Ok(false) };
             if !is_blank(&found) {
                 let start = text.len();
                 text.extend_from_slice(found.as_bytes());
@@ -374,46 +352,6 @@ mod tests {
             }
         }
         std::fs::remove_file(&path).unwrap();
-    }
-
-    #[test]
-    fn json_lines_are_documents_whatever_the_block_beside_files_that_are_text() {
-        let folder = std::env::temp_dir();
-        let name = |kind| folder.join(format!("lm-bpe-lines-{}.{kind}", std::process::id()));
-        let (lines, text) = (name("JSONL"), name("txt"));
-        let long = "word ".repeat(100_000);
-        let content = format!(
-            "{{\"text\": \"a\\nb\\u0000\"}}\r\n\n \t\n{{\"text\":\" \\u2003\"}}\n{{\"text\":\"{long}\"}}\n{{\"n\":NaN,\"text\":\"\u{e9}\"}}"
-        );
-        std::fs::write(&lines, &content).unwrap();
-        std::fs::write(&text, "c<|>d").unwrap();
-        for block in [1, 7, 64, 1 << 20] {
-            let files = vec![lines.clone(), text.clone(), lines.clone()];
-            let mut reader = DocumentReader::new(files, Some("<|>"), Some("text"), block, true);
-            let mut found = Vec::new();
-            while let Some(block) = reader.next().unwrap() {
-                for piece in block.pieces() {
-                    assert!(piece.last);
-                    found.push(String::from_utf8(block.bytes(piece).to_vec()).unwrap());
-                }
-            }
-            assert_eq!(found, ["a\nb\0", &long, "\u{e9}", "c", "d", "a\nb\0", &long, "\u{e9}"], "{block}");
-            assert_eq!((reader.documents(), reader.file_bytes()), (8, 2 * content.len() as u64 + 5));
-        }
-        std::fs::write(&lines, "{\"text\": \"a\"}\n\n{\"title\": \"b\"}").unwrap();
-        let mut reader = DocumentReader::new(vec![lines.clone()], None, Some("text"), 1 << 20, true);
-        let error = reader.next().unwrap_err().to_string();
-        assert!(error.contains("line 3: the object has no field"), "{error}");
-        assert_eq!((reader.line(), reader.path()), (3, &*lines));
-        let mut reader = DocumentReader::new(vec![lines.clone()], None, None, 1 << 20, true);
-        assert_eq!(
-            (reader.next().unwrap().unwrap().pieces().len(), reader.line()),
-            (1, 0),
-            "without a field it is text"
-        );
-        for path in [lines, text] {
-            std::fs::remove_file(path).unwrap();
-        }
     }
 
     #[test]

@@ -109,11 +109,11 @@ class PretokenCounts:
                     f"a field is looked for in JSON lines, in files called .jsonl or .ndjson; {file} is called otherwise: rename it, or leave the field out"
                 )
         reader = DocumentReader(files, field=field, hashed=False)
-        sizes = [os.stat(file).st_size for file in files if os.path.exists(file)]
+        size = sum(os.stat(file).st_size for file in files if os.path.exists(file))
         for documents in reader:
             self.add_documents(documents)
             if progress:
-                progress(Progress("counting", reader.file_bytes, sum(sizes)))
+                progress(Progress("counting", reader.file_bytes, size))
 
     def add_documents(self, documents: Documents) -> None:
         """Counts a block of documents that a `DocumentReader` read, each cut by itself, on all threads."""

@@ -40,6 +40,9 @@ from lm_train.view.metrics import JsonLines, Loggers, Row
 from lm_train.view.trackers import Trackers
 
 _RECENT_STEPS = 20  # steps of which what is shown is the mean
+_LOOKED_AT_EVERY = (
+    20  # steps: a plan that may have to be made again; the median of a pace is not for each step
+)
 
 
 @dataclass
@@ -140,7 +143,7 @@ class Session:
         s, before = self.state, self.state.total_steps
         if before is None:
             s.total_steps = self.budget.plan(s.step, s.seconds, self.pace.mean)
-        elif s.step % _RECENT_STEPS == 0:
+        elif s.step % _LOOKED_AT_EVERY == 0:
             s.total_steps = self.budget.planned_again(s.step, s.seconds, self.pace, before) or before
         if s.total_steps == before or self.budget.steps is not None:
             return False
